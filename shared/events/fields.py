@@ -1,0 +1,53 @@
+"""What the fields of events may hold, as annotations that ``shared.events.contracts`` turns into marshmallow fields.
+
+Pure data: ``name: Annotated[str, Text(64)]``. A field without a limit is not accepted as a contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from shared.ids import MAX_FIRMWARE_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text of at most ``longest`` characters; ``pattern`` is a regular expression for all of it."""
+
+    longest: int
+    shortest: int = 0
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An integer between two bounds, both included."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list of at most ``most`` items; each as the annotation inside the list says."""
+
+    most: int
+
+
+Hex24 = Annotated[str, Text(24, 24, r"[0-9a-f]{24}")]
+Digest = Annotated[str, Text(64, 64, r"[0-9a-f]{64}")]
+"""SHA-256 as lower-case hex."""
+Email = Annotated[str, Text(254, 3)]
+Slug = Annotated[str, Text(64, 1, r"[a-z0-9]+(-[a-z0-9]+)*")]
+Title = Annotated[str, Text(128, 1)]
+Description = Annotated[str, Text(4_000)]
+ProductNumber = Annotated[int, Whole(1_000, 65_534)]
+ReportedProduct = Annotated[int, Whole(0, 65_535)]
+PlatformId = Annotated[int, Whole(0, 65_535)]
+FirmwareVersion = Annotated[int, Whole(0, MAX_FIRMWARE_VERSION)]
+ReportedVersion = Annotated[int, Whole(0, 65_535)]
+Count = Annotated[int, Whole(0, 2**63 - 1)]
+Moment = datetime
+"""An aware UTC datetime."""

@@ -1,0 +1,50 @@
+"""Events of a product's firmware (service ``firmware``). Stream ``firmware-<product id>``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from shared.events.fields import Count, Description, Digest, FirmwareVersion, Hex24, ProductNumber, Text, Title
+
+
+@dataclass(frozen=True, slots=True)
+class VersionUploaded:
+    """A version exists; its image is the blob of this digest (FW-1)."""
+
+    product_id: ProductNumber
+    version: FirmwareVersion
+    title: Title
+    description: Description
+    file_name: Annotated[str, Text(255, 1)]
+    size_bytes: Count
+    sha256: Digest
+    uploaded_by: Annotated[str, Text(320, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFirstRan:
+    """For the first time a device that counts as the product's reported that it runs this version (FW-5)."""
+
+    product_id: ProductNumber
+    version: FirmwareVersion
+    device_id: Hex24
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareReleased:
+    """This version is what the product's devices should run (FW-4). ``intelligent``: devices that are online are
+    offered it now, the others at their next connection."""
+
+    product_id: ProductNumber
+    version: FirmwareVersion
+    supersedes: FirmwareVersion | None
+    intelligent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseWithdrawn:
+    """No version is the product's default any more; nothing is sent to devices because of it."""
+
+    product_id: ProductNumber
+    version: FirmwareVersion

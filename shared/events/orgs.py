@@ -1,0 +1,118 @@
+"""Events of accounts, organizations, teams and products (service ``orgs``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from shared.events.fields import (
+    Description,
+    Digest,
+    Email,
+    Hex24,
+    Moment,
+    PlatformId,
+    ProductNumber,
+    Slug,
+    Text,
+    Title,
+)
+
+Plan = Literal["monthly", "yearly"]
+Role = Literal["administrator"]
+DeviceType = Literal["Core", "Photon", "P0", "P1", "Electron", "mqtt"]
+Client = Annotated[str, Text(64, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class NameReserved:
+    """Stream ``name-<kind>-<digest of the name>``: this name belongs to that holder, all over the installation."""
+
+    kind: Literal["email", "org_slug", "product_slug", "product_name"]
+    name: Annotated[str, Text(320, 1)]
+    holder_stream: Annotated[str, Text(128, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCreated:
+    """Stream ``account-<id>``. The password is an argon2id hash in PHC form."""
+
+    account_id: Hex24
+    email: Email
+    password_hash: Annotated[str, Text(512, 1)]
+    first_name: Annotated[str, Text(128)]
+    last_name: Annotated[str, Text(128)]
+    company_name: Annotated[str, Text(128)]
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationFounded:
+    """Stream ``account-<id>``: from now on the account belongs to this organization (ACC-4); it is then created."""
+
+    account_id: Hex24
+    email: Email
+    org_id: Hex24
+    name: Title
+    slug: Slug
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationCreated:
+    """Stream ``org-<id>``: it exists, with its creator as first member (ORG-1, ORG-2)."""
+
+    org_id: Hex24
+    name: Title
+    slug: Slug
+    plan: Plan
+    owner_id: Hex24
+    owner_email: Email
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """Stream ``org-<id>``: full access to the organization (ORG-5)."""
+
+    org_id: Hex24
+    account_id: Hex24
+    email: Email
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIssued:
+    """Stream ``token-<id>``. Digests only; ``hint`` is the last four characters. No ``expires_at``: never (ACC-2)."""
+
+    token_id: Hex24
+    account_id: Hex24
+    client: Client
+    token_digest: Digest
+    refresh_digest: Digest
+    hint: Annotated[str, Text(4, 4)]
+    expires_at: Moment | None
+    refresh_expires_at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRevoked:
+    """Stream ``token-<id>``: neither the token nor its refresh token works any more."""
+
+    token_id: Hex24
+    account_id: Hex24
+    reason: Literal["revoked", "refreshed", "password_changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProductCreated:
+    """Stream ``product-<id>`` (PRD-1). ``platform_id`` is 65535 for ``mqtt``."""
+
+    product_id: ProductNumber
+    org_id: Hex24
+    org_slug: Slug
+    name: Title
+    slug: Slug
+    description: Description
+    device_type: DeviceType
+    platform_id: PlatformId
+    type: Literal["Consumer", "Hobbyist", "Industrial"]
+    hardware_version: Annotated[str, Text(64)]

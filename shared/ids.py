@@ -1,0 +1,52 @@
+"""Identifiers: what they look like and how they are derived. Pure; randomness comes in as bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NewType
+from uuid import UUID, uuid5
+
+AccountId = NewType("AccountId", str)
+"""24 lower-case hex digits."""
+OrgId = NewType("OrgId", str)
+"""24 lower-case hex digits."""
+ProductId = NewType("ProductId", int)
+"""1000 to 65534: it fits the 16-bit field of the device protocol (PRD-1)."""
+DeviceId = NewType("DeviceId", str)
+"""24 lower-case hex digits."""
+
+FIRST_PRODUCT_ID = 1000
+LAST_PRODUCT_ID = 65_534
+MAX_FIRMWARE_VERSION = 65_534
+NO_VERSION = 65_535
+"""What a device reports that has no product firmware compiled in."""
+
+_DEVICE_ID = re.compile(r"[0-9a-f]{24}")
+_NAMESPACE = UUID("6d1c1f6e-5a2b-4f0e-9c7e-0f10711a0001")
+
+
+def device_id(text: str) -> DeviceId | None:
+    """The device ID that this text is, any case forgiven, or None if it is none."""
+    lowered = text.strip().lower()
+    return DeviceId(lowered) if _DEVICE_ID.fullmatch(lowered) else None
+
+
+def event_id(command_id: UUID, index: int) -> UUID:
+    """The id of the ``index``-th event of a command: the same whenever the command is repeated."""
+    return uuid5(command_id, str(index))
+
+
+def derived_uuid(*parts: str) -> UUID:
+    """A UUID that is the same for the same parts, for command ids of reactions and jobs."""
+    return uuid5(_NAMESPACE, "\x1f".join(parts))
+
+
+def record_id(command_id: UUID, kind: str) -> str:
+    """24 hex digits for the thing that this command creates: the same whenever the command is repeated."""
+    return uuid5(command_id, kind).hex[:24]
+
+
+def digest(secret: str) -> str:
+    """SHA-256 of a secret with enough entropy of its own (tokens), as lower-case hex; passwords use argon2."""
+    return hashlib.sha256(secret.encode()).hexdigest()

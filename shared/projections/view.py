@@ -1,0 +1,52 @@
+"""What a view is: rows by key, folded from events, and counters tallied from the rows. Pure.
+
+The projector loads the rows that a page of events touches, folds the page over them in memory, and writes each
+changed row once, with the counters' differences and the position, in one transaction. Because counters are only ever
+the difference of two tallies of a row, they always equal what a scan of the rows would count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shared.store.port import Recorded
+
+Key = tuple[str | int, ...]
+Row = Mapping[str, Any]
+"""Column name to value: str, int, float, bool, aware datetime, a list or dict of JSON values, or None. Never changed
+in place: ``{**row, "online": True}``."""
+
+Counter = tuple[str, str]
+"""(scope, item), for example ``("product-1000/version", "7")``; scopes are looked up whole."""
+
+
+def _no_tally(row: Row) -> Iterable[Counter]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view.
+
+    ``columns`` gives each column's Python type (``str, int, float, bool, datetime, list, dict``), key columns among
+    them; ``key`` names those. ``keys`` says which rows an event touches, ``fold`` what one of them is afterwards:
+    the same object for "no change", None for "gone". A new ``version`` (any change of meaning) is a rebuild.
+    ``on_poison``: park an event that cannot be folded and go on, or stop there.
+    """
+
+    name: str
+    version: int
+    key: tuple[str, ...]
+    columns: Mapping[str, type]
+    events: tuple[type, ...]
+    keys: Callable[[Any], Iterable[Key]]
+    fold: Callable[[Row | None, Any, Recorded], Row | None]
+    tally: Callable[[Row], Iterable[Counter]] = _no_tally
+    indexes: tuple[tuple[str, ...], ...] = ()
+    on_poison: Literal["park", "stop"] = "park"
+    event_types: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "event_types", frozenset(event.__name__ for event in self.events))

@@ -1,0 +1,91 @@
+"""The one table of settings: environment variables ``FLOTILLA_<NAME>``; ``docs/settings.md`` is made from here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.errors import Refused
+
+
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"text": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are and how they behave. Ports: 0 means any free one; -1 means off."""
+
+    data: Path = _setting(Path("data"), "folder for everything that embedded parts keep")
+    store: str = _setting("", "event store: `sqlite:///path` (default: `<data>/events.db`)")
+    log: str = _setting("", "log of what devices publish: `sqlite:///path` (default: `<data>/<gateway>/log.db`)")
+    bus: str = _setting("local:", "message bus: `local:` (one process) or `amqp://user:password@host:port/vhost`")
+    db: str = _setting(
+        "", "read models: `sqlite:///folder` (one file a service, default: `<data>/views`) or `postgresql+psycopg://…`"
+    )
+    blobs: str = _setting("", "firmware and import files: `file:///folder` (default: `<data>/blobs`)")
+    gateway: str = _setting("a", "name of this gateway instance: lower-case letters, digits, `-`, `_`")
+    host: str = _setting("127.0.0.1", "address that the gateway's listeners bind to")
+    http_port: int = _setting(8080, "HTTP API")
+    mqtt_port: int = _setting(1883, "MQTT without TLS")
+    mqtts_port: int = _setting(-1, "MQTT over TLS (needs a certificate)")
+    tls_certificate: str = _setting("", "file with the certificate chain, PEM")
+    tls_key: str = _setting("", "file with its private key, PEM")
+    lease_s: int = _setting(15, "a gateway that is silent for so long has its devices put offline")
+    workers: int = _setting(8, "worker threads of each service")
+    mail: str = _setting("", "outbox folder for mails (default: `<data>/mail`)")
+    log_level: str = _setting("info", "`debug`, `info`, `warning` or `error`")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """From the environment, overridden by ``given``; empty URLs become their defaults. Raises ``Refused`` for an
+        unknown ``FLOTILLA_`` variable or a value of the wrong kind."""
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        known = {f"FLOTILLA_{entry.name.upper()}": entry for entry in dataclasses.fields(cls)}
+        for name, text in source.items():
+            if name.startswith("FLOTILLA_") and not name.startswith("FLOTILLA_TEST_"):
+                values[known[name].name if name in known else _unknown(name)] = _typed(known[name], name, text)
+        values.update({name: value for name, value in given.items() if value is not None})
+        return cls(**values)._with_defaults()
+
+    def _with_defaults(self) -> Settings:
+        data = self.data.absolute()
+        return dataclasses.replace(
+            self,
+            data=data,
+            store=self.store or f"sqlite:///{data / 'events.db'}",
+            log=self.log or f"sqlite:///{data / f'gateway-{self.gateway}' / 'log.db'}",
+            db=self.db or f"sqlite:///{data / 'views'}",
+            blobs=self.blobs or f"file://{data / 'blobs'}",
+            mail=self.mail or str(data / "mail"),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for a child process."""
+        return {f"FLOTILLA_{entry.name.upper()}": str(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
+
+
+def _unknown(name: str) -> str:
+    raise Refused("unknown_setting", f"{name} is no setting; see docs/settings.md")
+
+
+def _typed(entry: dataclasses.Field[Any], name: str, text: str) -> Any:
+    kind: type = type(entry.default)
+    try:
+        return kind(text)
+    except ValueError:
+        raise Refused("bad_setting", f"{name} must be of the kind {kind.__name__}, not {text!r}") from None
+
+
+def table() -> str:
+    """All settings as a Markdown table."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for entry in dataclasses.fields(Settings):
+        shown = f"`{entry.default}`" if str(entry.default) else ""
+        lines.append(f"| `FLOTILLA_{entry.name.upper()}` | {shown} | {entry.metadata['text']} |")
+    return "\n".join(lines)
