@@ -80,7 +80,7 @@ def _field(hint: Any, where: str, *, nullable: bool = False) -> ma.fields.Field[
     if origin is Annotated:
         return _limited_field(arguments[0], arguments[1:], options, where)
     if hint is bool:
-        return ma.fields.Boolean(truthy={True}, falsy={False}, **options)
+        return _TrueOrFalse(**options)
     if hint is datetime:
         return ma.fields.AwareDateTime(format="iso", **options)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -101,6 +101,15 @@ def _limited_field(base: Any, limits: Sequence[object], options: dict[str, Any],
             inner = _field(get_args(base)[0], f"{where}[]")
             return ma.fields.List(inner, validate=ma.validate.Length(max=most), **options)
     raise Misuse(f"{where}: {limits[0]!r} is no limit")
+
+
+class _TrueOrFalse(ma.fields.Boolean):
+    """JSON's two booleans; marshmallow's own field also takes 1, 0 and words."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        if value is not True and value is not False:
+            raise self.make_error("invalid", input=value)
+        return bool(value)
 
 
 class Registry:

@@ -1,0 +1,75 @@
+# Everything a person or CI does, by one word. `make` alone lists the words.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/run.stamp: deploy/requirements.lock pyproject.toml
+	@echo "==> setting up $(VENV) (about a minute, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Flotilla needs Python 3.11 or later")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r deploy/requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: deploy/requirements-dev.lock $(VENV)/run.stamp
+	@echo "==> adding what tests and checks need"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r deploy/requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/run.stamp  ## the virtual environment that the other words use
+
+run: setup  ## the whole platform in the foreground, nothing to install, data in ./data
+	@$(BIN)/flotilla run
+
+demo: setup  ## the main job as a story: 50 simulated devices from sign-up to release
+	@$(BIN)/flotilla demo
+
+demo-up: setup  ## the same story on the distributed platform (RabbitMQ, one process a service, two gateways)
+	@$(BIN)/flotilla demo --mode distributed
+
+up: setup  ## the distributed platform: RabbitMQ and one process a service, two gateways
+	@$(BIN)/flotilla up
+
+check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated documents
+	@echo "==> ruff format"; $(BIN)/ruff format --check .
+	@echo "==> ruff check"; $(BIN)/ruff check .
+	@echo "==> mypy"; $(BIN)/mypy
+	@echo "==> import rules"; $(BIN)/python -m tests.import_rules
+	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
+
+test: $(VENV)/dev.stamp  ## everything set up and tested (under 8 minutes)
+	@echo "==> unit tests"
+	@$(BIN)/pytest -q -m "not broker and not whole"
+	@echo "==> with a broker"
+	@$(BIN)/pytest -q -m "broker and not whole"
+	@echo "==> the whole platform, in every mode"
+	@$(BIN)/pytest -q -m whole
+
+unit: $(VENV)/dev.stamp  ## only the tests without a broker and without processes
+	@$(BIN)/pytest -q -m "not broker and not whole"
+
+bench: $(VENV)/dev.stamp  ## all benchmarks, as ratios against a reference in the same run
+	@for one in tests/benchmarks/bench_*.py; do echo "==> $$one"; $(BIN)/python $$one || exit 1; done
+
+docs: $(VENV)/dev.stamp  ## write the generated documents anew
+	@$(BIN)/python -m deploy.generated
+
+format: $(VENV)/dev.stamp  ## format and repair what can be repaired
+	@$(BIN)/ruff format . ; $(BIN)/ruff check --fix .
+
+LOCK = $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe --strip-extras
+
+lock: $(VENV)/dev.stamp  ## choose the versions of dependencies anew
+	@$(LOCK) --extra build -o deploy/requirements.lock pyproject.toml
+	@$(LOCK) --extra build --extra dev -o deploy/requirements-dev.lock pyproject.toml
+
+clean:  ## remove what set-up and tests made (not ./data)
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help setup run demo demo-up up check test unit bench docs format lock clean

@@ -1,0 +1,183 @@
+"""A small client of the HTTP API for the command line, the demo and the tests: one method a call, errors as told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import msgspec
+
+from shared.errors import FlotillaError
+
+
+class ApiError(FlotillaError):
+    """The platform refused. ``code`` and the sentence are the body's ``error`` and ``error_description``."""
+
+    def __init__(self, status: int, code: str, description: str) -> None:
+        super().__init__(str(status), code, description)
+        self.status = status
+        self.code = code
+        self.description = description
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}: {self.description}"
+
+
+class Api:
+    """Calls one gateway; ``log_in`` makes the calls behind it those of an account."""
+
+    def __init__(self, url: str, *, timeout_s: float = 30.0, token: str | None = None) -> None:
+        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+        if token:
+            self._client.headers["Authorization"] = f"Bearer {token}"
+
+    @classmethod
+    def like(cls, other: Api, url: str) -> Api:
+        """The same caller at another gateway."""
+        made = cls(url)
+        made._client.headers = other._client.headers
+        return made
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """One call; the decoded body. Raises ``ApiError``."""
+        response = self._client.request(method, path, **options)
+        if response.status_code >= 400:
+            raise _error(response)
+        return response.json() if response.content else {}
+
+    def sign_up(self, username: str, password: str) -> None:
+        """Create an account (ACC-1)."""
+        self.call("POST", "/v1/users", json={"username": username, "password": password})
+
+    def log_in(self, username: str, password: str) -> str:
+        """Get an access token and use it from now on (ACC-2)."""
+        form = {
+            "grant_type": "password",
+            "username": username,
+            "password": password,
+            "client_id": "particle",
+            "client_secret": "particle",
+        }
+        token: str = self.call("POST", "/oauth/token", data=form)["access_token"]
+        self._client.headers["Authorization"] = f"Bearer {token}"
+        return token
+
+    def create_organization(self, name: str, slug: str) -> dict[str, Any]:
+        """ORG-1."""
+        organization: dict[str, Any] = self.call("POST", "/v1/orgs", json={"name": name, "slug": slug})["organization"]
+        return organization
+
+    def create_product(self, org: str, name: str, description: str, device_type: str = "mqtt") -> dict[str, Any]:
+        """PRD-1."""
+        body = {"product": {"name": name, "description": description, "device_type": device_type}}
+        product: dict[str, Any] = self.call("POST", f"/v1/orgs/{org}/products", json=body)["product"]
+        return product
+
+    def import_devices(self, product: int, file: bytes, *, force: bool = False) -> dict[str, Any]:
+        """DEV-1, at most 10,000 lines; the report."""
+        report: dict[str, Any] = self.call(
+            "POST",
+            f"/v1/products/{product}/devices",
+            files={"file": ("devices.txt", file, "text/plain")},
+            data={"force": "true"} if force else {},
+        )
+        return report
+
+    def start_import(self, product: int, file: bytes) -> dict[str, Any]:
+        """DEV-1 for long files; the job."""
+        started: dict[str, Any] = self.call(
+            "POST", f"/v1/products/{product}/imports", files={"file": ("devices.txt", file, "text/plain")}
+        )["import"]
+        return started
+
+    def import_state(self, product: int, import_id: str) -> dict[str, Any]:
+        """How far a job is."""
+        state: dict[str, Any] = self.call("GET", f"/v1/products/{product}/imports/{import_id}")["import"]
+        return state
+
+    def device_tokens(self, product: int, device_ids: list[str]) -> dict[str, str]:
+        """Fresh tokens for devices, by device ID; earlier ones stop working."""
+        tokens: dict[str, str] = {}
+        for start in range(0, len(device_ids), 1_000):
+            body = {"device_ids": device_ids[start : start + 1_000]}
+            answer = self.call("POST", f"/v1/products/{product}/devices/tokens", json=body)
+            tokens.update({entry["id"]: entry["token"] for entry in answer["tokens"]})
+        return tokens
+
+    def devices(self, product: int, **filters: Any) -> list[dict[str, Any]]:
+        """All devices of a product that pass the filters, page by page."""
+        found: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            query = {"per_page": 500, "sortAttr": "deviceId", "sortDir": "asc", **filters}
+            page = self.call(
+                "GET", f"/v1/products/{product}/devices", params=query | ({"after": after} if after else {})
+            )
+            found += page["devices"]
+            after = page["meta"].get("next")
+            if not after:
+                return found
+
+    def update_device(self, product: int, device_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Lock, flash, unlock, mark, name, group."""
+        answer: dict[str, Any] = self.call("PUT", f"/v1/products/{product}/devices/{device_id}", json=dict(changes))
+        return answer
+
+    def upload_firmware(self, product: int, version: int, title: str, image: bytes) -> dict[str, Any]:
+        """FW-1."""
+        firmware: dict[str, Any] = self.call(
+            "POST",
+            f"/v1/products/{product}/firmware",
+            data={"version": str(version), "title": title, "description": f"{len(image)} bytes"},
+            files={"file": ("firmware.bin", image, "application/octet-stream")},
+        )
+        return firmware
+
+    def release(self, product: int, version: int) -> dict[str, Any]:
+        """FW-4."""
+        body = {"version": version, "product_default": True}
+        firmware: dict[str, Any] = self.call("PUT", f"/v1/products/{product}/firmware/release", json=body)
+        return firmware
+
+    def firmware(self, product: int) -> list[dict[str, Any]]:
+        """FW-2."""
+        versions: list[dict[str, Any]] = self.call("GET", f"/v1/products/{product}/firmware")
+        return versions
+
+    def statistics(self, product: int) -> dict[str, Any]:
+        """The counters of the fleet."""
+        counters: dict[str, Any] = self.call("GET", f"/v1/products/{product}/stats")
+        return counters
+
+    @contextmanager
+    def events(self, product: int) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+        """The product's live events (LOG-2): pairs of name and the JSON behind it."""
+        timeout = httpx.Timeout(15.0, read=30.0)
+        with self._client.stream("GET", f"/v1/products/{product}/events", timeout=timeout) as response:
+            if response.status_code >= 400:
+                response.read()
+                raise _error(response)
+            yield _frames(response.iter_lines())
+
+
+def _frames(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    name = ""
+    for line in lines:
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, msgspec.json.decode(line.removeprefix("data: "))
+
+
+def _error(response: httpx.Response) -> ApiError:
+    try:
+        body = response.json()
+    except ValueError:
+        return ApiError(response.status_code, "not_json", response.text[:200])
+    return ApiError(response.status_code, str(body.get("error")), str(body.get("error_description")))

@@ -1,0 +1,147 @@
+"""The ``flotilla`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from deploy import events_command, fleet_commands, projections_command
+from deploy.doctor import examine
+from deploy.process import end_with_parent, log_to_stderr, until_told
+from deploy.running import DataFolder, Process
+from shared.errors import FlotillaError
+from shared.settings import Settings
+
+app = typer.Typer(
+    help="Flotilla: the control plane of a connected product.", no_args_is_help=True, add_completion=False
+)
+app.add_typer(events_command.app, name="events")
+app.add_typer(projections_command.app, name="projections")
+app.add_typer(fleet_commands.devices, name="devices")
+app.command("demo")(fleet_commands.demo)
+console = Console()
+
+Data = Annotated[Path | None, typer.Option(help="Folder for everything that is kept (default: ./data).")]
+Port = Annotated[int | None, typer.Option(help="0: any free one.")]
+
+
+@app.command()
+def run(data: Data = None, http_port: Port = None, mqtt_port: Port = None) -> None:
+    """The whole platform in this process, with nothing to install: SQLite, no broker."""
+    from deploy.composition import embedded  # deferred: takes a second that other commands need not pay
+
+    settings = Settings.load(data=data, http_port=http_port, mqtt_port=mqtt_port)
+    log_to_stderr(settings.log_level)
+    folder = DataFolder(settings.data)
+    folder.claim()
+    runtime, gateway = embedded(settings)
+
+    def ready() -> None:
+        for part in runtime.parts:
+            _line(f"{part.name} is up")
+        url = f"http://{settings.host}:{gateway.http_port}"
+        folder.announce(Process("flotilla", os.getpid(), url, (settings.host, gateway.mqtt_port)))
+        _where_next(settings, [url], [(settings.host, gateway.mqtt_port)])
+
+    until_told(runtime, ready, lambda: _stopped(folder, "flotilla"))
+
+
+@app.command()
+def up(data: Data = None, http_port: Port = None, mqtt_port: Port = None, gateways: str = "a,b") -> None:
+    """The distributed platform on this machine: RabbitMQ, one process a service, two gateways."""
+    from deploy.supervisor import Supervisor  # deferred, as above
+
+    settings = Settings.load(data=data, http_port=http_port, mqtt_port=mqtt_port)
+    log_to_stderr(settings.log_level)
+    folder = DataFolder(settings.data)
+    folder.claim()
+    supervisor = Supervisor(settings, gateways.split(","), _line)
+
+    def ready() -> None:
+        found = folder.gateways()
+        folder.announce(Process("supervisor", os.getpid()))
+        _where_next(settings, [str(one.http) for one in found], [one.mqtt for one in found if one.mqtt])
+
+    supervisor.run(ready)
+    _stopped(folder, "supervisor")
+
+
+@app.command(hidden=True)
+def service(name: str) -> None:
+    """One service as this process."""
+    from deploy.composition import service as compose  # deferred, as above
+
+    settings = Settings.load()
+    end_with_parent()
+    log_to_stderr(settings.log_level)
+    folder = DataFolder(settings.data)
+    runtime = compose(name, settings)
+    until_told(runtime, lambda: folder.announce(Process(name, os.getpid())), lambda: folder.withdraw(name))
+
+
+@app.command(hidden=True)
+def gateway() -> None:
+    """One gateway as this process."""
+    from deploy.composition import gateway as compose  # deferred, as above
+
+    settings = Settings.load()
+    end_with_parent()
+    log_to_stderr(settings.log_level)
+    folder = DataFolder(settings.data)
+    runtime, part = compose(settings)
+    name = f"gateway-{settings.gateway}"
+
+    def ready() -> None:
+        url = f"http://{settings.host}:{part.http_port}"
+        folder.announce(Process(name, os.getpid(), url, (settings.host, part.mqtt_port)))
+
+    until_told(runtime, ready, lambda: folder.withdraw(name))
+
+
+@app.command()
+def doctor(data: Data = None) -> None:
+    """Look at everything that an installation needs, and say what is wrong and what to do."""
+    healthy = examine(Settings.load(data=data), console)
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _line(text: str) -> None:
+    console.print(f"[green]●[/green] {text}", highlight=False)
+
+
+def _where_next(settings: Settings, urls: list[str], listeners: list[tuple[str, int]]) -> None:
+    mqtt = ", ".join(f"{host}:{port}" for host, port in listeners)
+    console.print(
+        f"\nFlotilla is ready. Data: {settings.data}\n"
+        f"  API       {', '.join(urls)}   (documented at {urls[0]}/openapi.json)\n"
+        f"  MQTT      {mqtt}\n"
+        f"  next      flotilla demo · flotilla events tail --follow · flotilla doctor\n"
+        f"  stop      Ctrl-C; the next start finds everything again",
+        highlight=False,
+    )
+    if settings.host in ("127.0.0.1", "localhost", "::1"):
+        console.print("  listens   on this machine only, without TLS; FLOTILLA_HOST and FLOTILLA_TLS_* change that")
+
+
+def _stopped(folder: DataFolder, name: str) -> None:
+    folder.withdraw(name)
+    _line("stopped in order")
+
+
+def main(run_app: Callable[[], Any] = app) -> None:
+    """Run the command; an error of ours is a sentence on stderr and exit code 1, not a trace."""
+    try:
+        run_app()
+    except FlotillaError as error:
+        Console(stderr=True).print(f"[red]flotilla:[/red] {error}", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

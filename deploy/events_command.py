@@ -1,0 +1,160 @@
+"""``flotilla events``: read, follow and export streams (EVT-3)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from shared.store.open import open_store
+
+from shared.bus.messages import to_message
+from shared.errors import NotFound
+from shared.settings import Settings
+from shared.store.port import CaughtUp, EventStore, Only, Position, Recorded, StreamNotFound
+
+app = typer.Typer(help="Read, follow and export event streams.", no_args_is_help=True)
+console = Console()
+PAGE = 1_000
+
+Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
+Types = Annotated[list[str] | None, typer.Option("--type", help="Only this event type; may be repeated.")]
+Prefixes = Annotated[list[str] | None, typer.Option("--stream", help="Only streams with this prefix; may be repeated.")]
+
+
+@app.command()
+def tail(
+    data: Data = None,
+    types: Types = None,
+    streams: Prefixes = None,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, max=100_000, help="How many of the last.")] = 20,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
+) -> None:
+    """The last events, oldest first; with --follow also those that come."""
+    only = _only(types, streams)
+    with _store(data) as store:
+        last, position = _last(store, only, lines)
+        for event in last:
+            _print(event)
+        if follow:
+            _follow(store, only, position)
+
+
+@app.command()
+def show(
+    stream: str,
+    data: Data = None,
+    first: Annotated[int, typer.Option(min=0, help="From this version on.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 1_000,
+) -> None:
+    """The events of one stream, each with its data and who caused it."""
+    with _store(data) as store:
+        try:
+            events = store.read(stream, first, limit)
+        except StreamNotFound:
+            raise NotFound(f"there is no stream {stream!r}; `flotilla events tail` shows names") from None
+        for event in events:
+            message = to_message(event)
+            console.print(
+                f"[bold]{event.version}[/bold] {event.type} [dim]{message['at']} · position {event.position} · "
+                f"{message['meta'].get('actor')} · command {message['meta'].get('command')}[/dim]",
+                highlight=False,
+            )
+            console.print_json(json.dumps(message["data"]))
+
+
+@app.command()
+def export(
+    out: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
+    data: Data = None,
+    types: Types = None,
+    streams: Prefixes = None,
+) -> None:
+    """All events as NDJSON, one message a line, in order of position."""
+    only = _only(types, streams)
+    with _store(data) as store:
+        head = store.head()
+        target = out.open("w", encoding="utf-8") if out else sys.stdout
+        count = 0
+        with _bar("exporting", head, quiet=out is None) as moved:
+            for event in _until(store, only, head):
+                target.write(json.dumps(to_message(event), separators=(",", ":")) + "\n")
+                count += 1
+                if count % PAGE == 0:
+                    moved(event.position)
+        if out:
+            target.close()
+            console.print(f"{count} events in {out}", highlight=False)
+
+
+@contextmanager
+def _store(data: Path | None) -> Iterator[EventStore]:
+    store = open_store(Settings.load(data=data).store)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _bar(text: str, total: Position | None, *, quiet: bool) -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        task = progress.add_task(text, total=total or 0)
+        yield lambda position: progress.update(task, completed=position)
+        progress.update(task, completed=total or 0)
+
+
+def _only(types: list[str] | None, streams: list[str] | None) -> Only:
+    return Only(frozenset(types or ()), tuple(streams or ()))
+
+
+def _until(store: EventStore, only: Only, head: Position | None) -> Iterator[Recorded]:
+    position: Position | None = None
+    while True:
+        page = store.read_all(position, PAGE, only)
+        for event in page.events:
+            if head is None or event.position > head:
+                return
+            yield event
+        position = page.looked
+        if page.end:
+            return
+
+
+def _last(store: EventStore, only: Only, lines: int) -> tuple[list[Recorded], Position | None]:
+    head = store.head()
+    kept: list[Recorded] = []
+    for event in _until(store, only, head):
+        kept.append(event)
+        if len(kept) > 2 * max(lines, PAGE):
+            del kept[: len(kept) - lines]
+    return kept[len(kept) - lines :] if lines else [], head
+
+
+def _follow(store: EventStore, only: Only, after: Position | None) -> None:
+    subscription = store.subscribe(after, only)
+    try:
+        for event in subscription:
+            if not isinstance(event, CaughtUp):
+                _print(event)
+    except KeyboardInterrupt:
+        subscription.stop()
+
+
+def _print(event: Recorded) -> None:
+    text = event.data.decode()
+    shown = text if len(text) <= 200 else text[:199] + "…"
+    console.print(
+        f"[dim]{event.position:>8} {event.at:%Y-%m-%d %H:%M:%S}[/dim] [bold]{event.type}[/bold] "
+        f"[cyan]{event.stream}[/cyan]@{event.version} ",
+        end="",
+        highlight=False,
+    )
+    console.print(shown, markup=False, highlight=False)

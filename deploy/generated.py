@@ -1,0 +1,45 @@
+"""Documents made from code: ``python -m deploy.generated`` writes them, ``--check`` says which are out of date."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.events.catalogue import catalogue
+from shared.events.contracts import CONTRACTS
+from shared.settings import table
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = """# Settings
+
+Written by `make docs` from `shared/settings.py`; CI fails when it is out of date. An unknown `FLOTILLA_` variable or a
+value of the wrong kind stops the start with a sentence that says which.
+
+"""
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/events.md": lambda: catalogue(CONTRACTS),
+    "docs/settings.md": lambda: SETTINGS + table() + "\n",
+}
+
+
+def main(check: bool) -> int:
+    """Write the pages, or with ``check`` only compare; the number of pages that were out of date."""
+    old = 0
+    for name, make in PAGES.items():
+        path, text = ROOT / name, make()
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        old += 1
+        if check:
+            print(f"{name} is out of date: run `make docs`")
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"{name} written")
+    return old
+
+
+if __name__ == "__main__":
+    checking = "--check" in sys.argv[1:]
+    outdated = main(checking)
+    sys.exit(1 if checking and outdated else 0)

@@ -1,0 +1,75 @@
+"""What runs on a data folder, in ``<data>/run/``: one file a process, written when it is ready, removed when it ends.
+
+The folder's lock keeps a second platform off the same data; the files tell tools where the platform listens.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from shared.errors import Refused
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process. ``http`` and ``mqtt`` (host and port) only for those that hold a gateway."""
+
+    name: str
+    pid: int
+    http: str | None = None
+    mqtt: tuple[str, int] | None = None
+
+
+@dataclass
+class DataFolder:
+    """The folder with everything that a platform keeps."""
+
+    path: Path
+    _lock: IO[str] | None = None
+
+    @property
+    def run(self) -> Path:
+        """Where the process files are."""
+        return self.path / "run"
+
+    def claim(self) -> None:
+        """Make the folder and keep others off it while this process lives. Raises ``Refused`` if somebody has it."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        lock = open(self.path / "lock", "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise Refused("data_in_use", f"another Flotilla runs on {self.path}; stop it or choose --data") from None
+        self._lock = lock
+        for left in self.run.glob("*.json"):
+            left.unlink()
+
+    def announce(self, process: Process) -> None:
+        """Say that a process is ready; visible at once and whole."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        draft = self.run / f".{process.name}.{os.getpid()}"
+        draft.write_bytes(msgspec.json.encode(process))
+        draft.rename(self.run / f"{process.name}.json")
+
+    def withdraw(self, name: str) -> None:
+        """It is not ready any more."""
+        (self.run / f"{name}.json").unlink(missing_ok=True)
+
+    def processes(self) -> list[Process]:
+        """All that have said they are ready and whose process exists, by name."""
+        found = []
+        for path in sorted(self.run.glob("*.json")):
+            process = msgspec.json.decode(path.read_bytes(), type=Process)
+            if Path(f"/proc/{process.pid}").exists() or not Path("/proc").exists():
+                found.append(process)
+        return found
+
+    def gateways(self) -> list[Process]:
+        """Those of them that hold a gateway."""
+        return [process for process in self.processes() if process.http]

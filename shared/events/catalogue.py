@@ -1,0 +1,67 @@
+"""``docs/events.md``: every event with its service, version, fields and limits, written from the contracts."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from shared.events.contracts import Registry
+from shared.events.fields import Items, Text, Whole
+
+
+def catalogue(contracts: Registry) -> str:
+    """The whole page as Markdown."""
+    lines = [
+        "# Events",
+        "",
+        "Written by `make docs` from `shared/events/`; CI fails when it is out of date. The envelope of each event",
+        "holds its id, type, stream, version, position and time; its metadata the version of the contract (`schema`),",
+        "`actor`, `command`, `correlation`, `causation` and `source`. Times are ISO 8601 in UTC.",
+    ]
+    for service in sorted({contract.service for contract in contracts}):
+        lines += ["", f"## {service}"]
+        for contract in sorted(contracts, key=lambda one: one.name):
+            if contract.service == service:
+                lines += _event(contract.event, contract.version)
+    return "\n".join(lines) + "\n"
+
+
+def _event(event: type, version: int) -> list[str]:
+    hints = typing.get_type_hints(event, include_extras=True)
+    lines = ["", f"### {event.__name__} (version {version})", "", " ".join((event.__doc__ or "").split()), ""]
+    lines += ["| field | holds |", "|---|---|"]
+    lines += [f"| `{field.name}` | {_words(hints[field.name])} |" for field in dataclasses.fields(event)]
+    return lines
+
+
+def _words(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("null" if argument is type(None) else _words(argument) for argument in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{argument}`" for argument in arguments)
+    if origin is Annotated:
+        return _limited(arguments[0], arguments[1])
+    if hint is datetime:
+        return "time"
+    if hint is bool:
+        return "true or false"
+    return "object: " + "; ".join(
+        f"`{name}` {_words(inner)}" for name, inner in typing.get_type_hints(hint, include_extras=True).items()
+    )
+
+
+def _limited(base: Any, limit: object) -> str:
+    match limit:
+        case Text(longest, shortest, pattern):
+            shape = f", `{pattern.replace('|', chr(92) + '|')}`" if pattern else ""
+            length = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
+            return f"text of {length} characters{shape}"
+        case Whole(least, most):
+            return f"integer, {least} to {most}"
+        case Items(most):
+            return f"list of at most {most}: {_words(get_args(base)[0])}"
+    raise AssertionError(limit)

@@ -1,0 +1,20 @@
+import ast
+from pathlib import Path
+
+from tests.import_rules import _of_layers, violations
+
+
+def test_no_module_breaks_the_import_rules() -> None:
+    assert list(violations()) == []
+
+
+def test_a_service_that_imports_another_is_found() -> None:
+    assert list(_of_layers("services/orgs/service.py", "services.devices.fleet"))
+    assert list(_of_layers("shared/streams.py", "services.orgs"))
+    assert not list(_of_layers("services/orgs/service.py", "services.orgs.accounts"))
+
+
+def test_nothing_of_ours_monkey_patches() -> None:
+    for path in Path(__file__).parent.parent.glob("s*/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Attribute) and node.attr == "monkey_patch"), path
