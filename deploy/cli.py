@@ -39,17 +39,17 @@ def run(data: Data = None, http_port: Port = None, mqtt_port: Port = None) -> No
     settings = Settings.load(data=data, http_port=http_port, mqtt_port=mqtt_port)
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
-    folder.claim()
-    runtime, gateway = embedded(settings)
+    with folder.claimed():
+        runtime, gateway = embedded(settings)
 
-    def ready() -> None:
-        for part in runtime.parts:
-            _line(f"{part.name} is up")
-        url = f"http://{settings.host}:{gateway.http_port}"
-        folder.announce(Process("flotilla", os.getpid(), url, (settings.host, gateway.mqtt_port)))
-        _where_next(settings, [url], [(settings.host, gateway.mqtt_port)])
+        def ready() -> None:
+            for part in runtime.parts:
+                _line(f"{part.name} is up")
+            url = f"http://{settings.host}:{gateway.http_port}"
+            folder.announce(Process("flotilla", os.getpid(), url, (settings.host, gateway.mqtt_port)))
+            _where_next(settings, [url], [(settings.host, gateway.mqtt_port)])
 
-    until_told(runtime, ready, lambda: _stopped(folder, "flotilla"))
+        until_told(runtime, ready, lambda: _stopped(folder, "flotilla"))
 
 
 @app.command()
@@ -60,16 +60,15 @@ def up(data: Data = None, http_port: Port = None, mqtt_port: Port = None, gatewa
     settings = Settings.load(data=data, http_port=http_port, mqtt_port=mqtt_port)
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
-    folder.claim()
-    supervisor = Supervisor(settings, gateways.split(","), _line)
+    with folder.claimed():
 
-    def ready() -> None:
-        found = folder.gateways()
-        folder.announce(Process("supervisor", os.getpid()))
-        _where_next(settings, [str(one.http) for one in found], [one.mqtt for one in found if one.mqtt])
+        def ready() -> None:
+            found = folder.gateways()
+            folder.announce(Process("supervisor", os.getpid()))
+            _where_next(settings, [str(one.http) for one in found], [one.mqtt for one in found if one.mqtt])
 
-    supervisor.run(ready)
-    _stopped(folder, "supervisor")
+        Supervisor(settings, gateways.split(","), _line).run(ready)
+        _stopped(folder, "supervisor")
 
 
 @app.command(hidden=True)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from services.gateway.bootstrap import GatewayPart
-from shared.bus.open import open_transport
-from shared.store.open import open_store
-
 from services.billing import bootstrap as billing
 from services.devices import bootstrap as devices
 from services.firmware import bootstrap as firmware
+from services.gateway.bootstrap import GatewayPart
 from services.orgs import bootstrap as orgs
+from shared.bus.open import open_transport
 from shared.errors import Refused
-from shared.runtime import Part, Runtime
+from shared.runtime import Owner, Part, Runtime
 from shared.settings import Settings
+from shared.store.open import open_store
 
 SERVICES = {
     "orgs": orgs.build,
@@ -25,27 +22,11 @@ SERVICES = {
 """In the order in which they start: whoever is asked by others comes first."""
 
 
-class StoreOwner:
-    """Keeps the store open as long as the parts behind it run."""
-
-    name = "event store"
-
-    def __init__(self, close: Callable[[], None]) -> None:
-        self._close = close
-
-    def start(self) -> None:
-        """Opened already."""
-
-    def stop(self) -> None:
-        """Close it."""
-        self._close()
-
-
 def embedded(settings: Settings) -> tuple[Runtime, GatewayPart]:
     """All services and one gateway in this process, over ``local:``; the second of the pair knows the ports."""
     store = open_store(settings.store)
     transport = open_transport("local:", name="flotilla")
-    parts: list[Part] = [StoreOwner(store.close), transport]
+    parts: list[Part] = [Owner("event store", store.close), transport]
     parts += [build(settings, transport, store) for build in SERVICES.values()]
     gateway_part = GatewayPart(settings, store, transport)
     return Runtime("flotilla", [*parts, gateway_part]), gateway_part
@@ -57,14 +38,14 @@ def service(name: str, settings: Settings) -> Runtime:
         raise Refused("unknown_service", f"{name!r} is no service; there are {', '.join(SERVICES)}")
     store = open_store(settings.store)
     transport = open_transport(_broker(settings), name=name)
-    return Runtime(name, [StoreOwner(store.close), transport, SERVICES[name](settings, transport, store)])
+    return Runtime(name, [Owner("event store", store.close), transport, SERVICES[name](settings, transport, store)])
 
 
 def gateway(settings: Settings) -> tuple[Runtime, GatewayPart]:
     """One gateway as a process of its own; the second of the pair knows the ports."""
     store = open_store(settings.store)
     part = GatewayPart(settings, store, _broker(settings))
-    return Runtime(f"gateway-{settings.gateway}", [StoreOwner(store.close), part]), part
+    return Runtime(f"gateway-{settings.gateway}", [Owner("event store", store.close), part]), part
 
 
 def _broker(settings: Settings) -> str:

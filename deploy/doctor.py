@@ -13,12 +13,12 @@ from typing import Literal
 import httpx
 from rich.console import Console
 from rich.table import Table
-from shared.store.open import open_store
 
 from deploy.running import DataFolder
 from deploy.views import projectors
 from shared.errors import FlotillaError
 from shared.settings import Settings
+from shared.store.open import open_store
 
 LEAST_FREE_BYTES = 1 << 30
 LEAST_SQLITE = (3, 35, 0)
@@ -93,7 +93,7 @@ def _views(settings: Settings) -> Iterator[Finding]:
                     yield Finding(subject, "broken", f"stopped: {view.error}")
                 elif view.parked:
                     yield Finding(subject, "warning", f"{view.parked} events parked; `flotilla projections parked`")
-                elif view.lag_events > MANY_BEHIND:
+                elif (view.lag_events or 0) > MANY_BEHIND:
                     yield Finding(subject, "warning", f"up to {view.lag_events} events behind")
                 else:
                     yield Finding(subject, "ok", f"at {view.position}")

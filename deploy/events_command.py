@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from shared.store.open import open_store
 
 from shared.bus.messages import to_message
 from shared.errors import NotFound
 from shared.settings import Settings
+from shared.store.open import open_store
 from shared.store.port import CaughtUp, EventStore, Only, Position, Recorded, StreamNotFound
 
 app = typer.Typer(help="Read, follow and export event streams.", no_args_is_help=True)

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from shared.projections.projector import Projector
 
 from deploy.views import projectors
 from shared.errors import NotFound, Refused
+from shared.projections.projector import Projector
 from shared.settings import Settings
 
 app = typer.Typer(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -25,30 +26,31 @@ class Process(msgspec.Struct, frozen=True):
     mqtt: tuple[str, int] | None = None
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class DataFolder:
     """The folder with everything that a platform keeps."""
 
     path: Path
-    _lock: IO[str] | None = None
 
     @property
     def run(self) -> Path:
         """Where the process files are."""
         return self.path / "run"
 
-    def claim(self) -> None:
-        """Make the folder and keep others off it while this process lives. Raises ``Refused`` if somebody has it."""
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder and keep others off it. Raises ``Refused`` if somebody has it."""
         self.run.mkdir(parents=True, exist_ok=True)
-        lock = open(self.path / "lock", "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise Refused("data_in_use", f"another Flotilla runs on {self.path}; stop it or choose --data") from None
-        self._lock = lock
-        for left in self.run.glob("*.json"):
-            left.unlink()
+        with (self.path / "lock").open("w", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refused(
+                    "data_in_use", f"another Flotilla runs on {self.path}; stop it or choose --data"
+                ) from None
+            for left in self.run.glob("*.json"):
+                left.unlink()
+            yield
 
     def announce(self, process: Process) -> None:
         """Say that a process is ready; visible at once and whole."""

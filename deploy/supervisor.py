@@ -64,12 +64,14 @@ class Supervisor:
         for child in self._children:
             self._ready(child)
         for index, name in enumerate(self._gateways):
-            ports = {
-                "http_port": _port(settings.http_port, index),
-                "mqtt_port": _port(settings.mqtt_port, index),
-                "log": f"sqlite:///{settings.data / f'gateway-{name}' / 'log.db'}",
-            }
-            child = self._add(f"gateway-{name}", ["gateway"], replace(settings, gateway=name, **ports))
+            own = replace(
+                settings,
+                gateway=name,
+                http_port=_port(settings.http_port, index),
+                mqtt_port=_port(settings.mqtt_port, index),
+                log=f"sqlite:///{settings.data / f'gateway-{name}' / 'log.db'}",
+            )
+            child = self._add(f"gateway-{name}", ["gateway"], own)
             self._spawn(child)
             self._ready(child)
 

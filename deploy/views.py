@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from services.devices.views import VIEWS as DEVICES
-from services.firmware.views import VIEWS as FIRMWARE
-from services.orgs.views import VIEWS as ORGS
-from shared.projections.projector import Projector
-from shared.store.open import open_store
-
+from services.devices.bootstrap import VIEWS as DEVICES
+from services.firmware.bootstrap import VIEWS as FIRMWARE
 from services.gateway.directory_views import VIEWS as DIRECTORY
+from services.orgs.views import VIEWS as ORGS
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
+from shared.projections.projector import Projector
 from shared.projections.view import View
 from shared.settings import Settings
+from shared.store.open import open_store
 
 SERVICE_VIEWS: Mapping[str, Sequence[View]] = {"orgs": ORGS, "devices": DEVICES, "firmware": FIRMWARE}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 log = logging.getLogger(__name__)
@@ -50,3 +50,18 @@ class Runtime:
                 part.stop()
             except Exception:
                 log.exception("%s: %s did not stop in order", self.name, part.name)
+
+
+class Owner:
+    """A part that keeps something open for the parts behind it, and closes it after them."""
+
+    def __init__(self, name: str, close: Callable[[], None]) -> None:
+        self.name = name
+        self._close = close
+
+    def start(self) -> None:
+        """It is open already."""
+
+    def stop(self) -> None:
+        """Close it."""
+        self._close()

@@ -49,7 +49,9 @@ class Settings:
         known = {f"FLOTILLA_{entry.name.upper()}": entry for entry in dataclasses.fields(cls)}
         for name, text in source.items():
             if name.startswith("FLOTILLA_") and not name.startswith("FLOTILLA_TEST_"):
-                values[known[name].name if name in known else _unknown(name)] = _typed(known[name], name, text)
+                if name not in known:
+                    raise Refused("unknown_setting", f"{name} is no setting; see docs/settings.md")
+                values[known[name].name] = _typed(known[name], name, text)
         values.update({name: value for name, value in given.items() if value is not None})
         return cls(**values)._with_defaults()
 
@@ -68,10 +70,6 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""
         return {f"FLOTILLA_{entry.name.upper()}": str(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
-
-
-def _unknown(name: str) -> str:
-    raise Refused("unknown_setting", f"{name} is no setting; see docs/settings.md")
 
 
 def _typed(entry: dataclasses.Field[Any], name: str, text: str) -> Any:

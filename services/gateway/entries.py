@@ -31,7 +31,8 @@ class OrgEntry:
 
 @dataclass(frozen=True, slots=True)
 class ProductEntry:
-    """A product, with the version that is released in it."""
+    """A product, with the version that is released in it; ``intelligent``: devices that are online are offered it
+    now, the others at their next connection (FW-4)."""
 
     product_id: int
     org_id: str
@@ -40,6 +41,7 @@ class ProductEntry:
     device_type: str
     platform_id: int
     released_version: int | None
+    intelligent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,215 @@
+"""A private RabbitMQ node from the Debian package: own folder, ports, cookie and epmd; ends with its starter.
+
+For tests, demonstrations and ``flotilla up`` on one machine. Nothing of a node that the system runs is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+from uuid import uuid4
+
+from shared.errors import Misuse, Unavailable
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+CONTROL_TIMEOUT_S = 30.0
+AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
+METHOD_FRAME = 1
+ENDS_WITH_PARENT = (
+    sys.executable,
+    "-ISc",
+    "import ctypes, os, signal, sys\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])",
+)
+"""In front of a command: the kernel ends it when the thread that started it is gone, however that happens."""
+PACKAGED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+"""The script itself; the one in ``sbin`` changes user and forgets the environment."""
+
+
+def find_server() -> Path | None:
+    """The server's start script: ``RABBITMQ_SERVER_BIN``, else where the package puts it; None if there is none."""
+    named = os.environ.get("RABBITMQ_SERVER_BIN")
+    path = Path(named) if named else PACKAGED
+    return path if os.access(path, os.X_OK) and shutil.which("epmd") else None
+
+
+def ensure_installed(tell: Callable[[str], None] = print) -> Path:
+    """Install the package if it is not there and we may; says what it does. Raises ``Unavailable``."""
+    found = find_server()
+    if found is not None:
+        return found
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Unavailable("RabbitMQ is not installed: apt-get install rabbitmq-server, or set RABBITMQ_SERVER_BIN")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "rabbitmq-server"]):
+        tell(f"apt-get {' '.join(command)}")
+        done = subprocess.run(["apt-get", "-q", *command], env=environment, timeout=600, check=False)  # noqa: S603, S607
+        if done.returncode != 0:
+            raise Unavailable(f"apt-get {' '.join(command)} failed with {done.returncode}")
+    found = find_server()
+    if found is None:
+        raise Unavailable("the package rabbitmq-server is installed, but its start script is not where it should be")
+    return found
+
+
+class RabbitNode:
+    """One node with its data in ``folder``; started again, it is the same node at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._name = f"flt{uuid4().hex[:8]}@localhost"
+        self._port, self._distribution_port, self._epmd_port = free_ports(3)
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Of the default virtual host."""
+        return f"amqp://guest:guest@{HOST}:{self._port}/%2F"
+
+    def start(self) -> None:
+        """Returns when it speaks AMQP. Raises ``Unavailable`` with the end of its log."""
+        server = find_server()
+        if server is None:
+            raise Unavailable("RabbitMQ is not installed")
+        if self._server is not None:
+            raise Misuse("the node runs already")
+        self._prepare()
+        try:
+            with (self.folder / "console.log").open("ab") as console:
+                epmd = ["epmd", "-port", str(self._epmd_port), "-address", HOST]
+                self._epmd = self._spawn(epmd, console)
+                self._server = self._spawn([str(server)], console)
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End in order, by pid; safe to call twice, and before ``start``."""
+        for process in (self._server, self._epmd):
+            if process is not None:
+                _end(process)
+        self._server = self._epmd = None
+
+    def add_vhost(self, name: str) -> str:
+        """Make a virtual host; its URL."""
+        self.control("add_vhost", name)
+        self.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return f"amqp://guest:guest@{HOST}:{self._port}/{name}"
+
+    def control(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl``; what it printed. Raises ``Unavailable``."""
+        server = find_server() or PACKAGED
+        command = [str(server.with_name("rabbitmqctl")), "-q", "-n", self._name, *arguments]
+        done = subprocess.run(  # noqa: S603 - our own arguments
+            command, env=self._environment(), capture_output=True, text=True, timeout=CONTROL_TIMEOUT_S, check=False
+        )
+        if done.returncode != 0:
+            raise Unavailable(f"rabbitmqctl {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def __enter__(self) -> RabbitNode:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _prepare(self) -> None:
+        for name in ("home", "mnesia", "log", "schema", "config"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = {HOST}:{self._port}\nlog.file.level = warning\n")
+        (self.folder / "enabled_plugins").write_text("[].\n")
+
+    def _environment(self) -> dict[str, str]:
+        folder = str(self.folder)
+        keep = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
+        return keep | {
+            "HOME": f"{folder}/home",
+            "RABBITMQ_NODENAME": self._name,
+            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{folder}/log",
+            "RABBITMQ_SCHEMA_DIR": f"{folder}/schema",
+            "RABBITMQ_GENERATED_CONFIG_DIR": f"{folder}/config",
+            "RABBITMQ_PID_FILE": f"{folder}/pid",
+            "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/enabled_plugins",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false +S 2:2 +sbwt none",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": HOST,
+        }
+
+    def _spawn(self, command: list[str], console: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own arguments
+            [*ENDS_WITH_PARENT, *command],
+            env=self._environment(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+        )
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            for process in (self._epmd, self._server):
+                if process is not None and process.poll() is not None:
+                    raise Unavailable(f"RabbitMQ ended with {process.returncode}: {self._tail()}")
+            if speaks_amqp(HOST, self._port):
+                return
+            time.sleep(0.1)
+        raise Unavailable(f"RabbitMQ was not ready in {START_TIMEOUT_S:g} s: {self._tail()}")
+
+    def _tail(self) -> str:
+        return (self.folder / "console.log").read_text(errors="replace")[-2_000:]
+
+
+def speaks_amqp(host: str, port: int) -> bool:
+    """Whether a broker answers there; an open port alone is too early."""
+    try:
+        with socket.create_connection((host, port), timeout=1.0) as peer:
+            peer.settimeout(1.0)
+            peer.sendall(AMQP_HEADER)
+            first = peer.recv(1)
+    except OSError:
+        return False
+    return first == bytes([METHOD_FRAME])
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses at this moment, all different."""
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for peer in peers:
+            peer.bind((HOST, 0))
+        return [int(peer.getsockname()[1]) for peer in peers]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)

@@ -1,0 +1,46 @@
+"""The ``billing`` service: starts the trial of every new organization and says how its subscription stands.
+
+Needs the event store alone, so ``nameko run services.billing.service`` hosts it as well as our own host does.
+"""
+
+# Nameko's decorators have no types.
+# mypy: disable-error-code="untyped-decorator"
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from nameko.events import event_handler
+from nameko.rpc import rpc
+
+from services.billing.subscriptions import SUBSCRIPTIONS, StartTrial, stream_of
+from shared.bus.messages import to_recorded
+from shared.bus.providers import EventStreams
+from shared.clock import iso
+from shared.errors import FlotillaError, NotFound
+
+_ORG_ID = re.compile(r"[0-9a-f]{24}")
+
+
+class BillingService:
+    """What organizations pay; in their first 30 days nothing (BIL-1)."""
+
+    name = "billing"
+
+    streams = EventStreams()
+
+    @event_handler("orgs", "OrganizationCreated")
+    def start_trial(self, message: Mapping[str, Any]) -> None:
+        created = self.streams.event(message)
+        command = StartTrial(created.org_id, created.plan, to_recorded(message).at)
+        self.streams.handle(SUBSCRIPTIONS, stream_of(created.org_id), command)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def subscription(self, org_id: str) -> dict[str, Any]:
+        known = _ORG_ID.fullmatch(str(org_id)) is not None
+        trial = self.streams.load(SUBSCRIPTIONS, stream_of(org_id)).state.trial if known else None
+        if trial is None:
+            raise NotFound("Subscription not found.")
+        return {"state": "trialing", "reason": None, "plan": trial.plan, "trial_ends_at": iso(trial.ends_at)}

@@ -1,0 +1,72 @@
+"""What the ``devices`` service is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.devices.fleet import FLEET
+from services.devices.gateways import GATEWAYS
+from services.devices.import_job import ImportJob
+from services.devices.import_views import IMPORT_PROBLEMS, IMPORTS
+from services.devices.presence import Presence
+from services.devices.products import PRODUCTS
+from services.devices.quarantine import KnownProducts
+from services.devices.service import DevicesService
+from shared.blobs import open_blobs
+from shared.bus.given import Given
+from shared.bus.host import ServiceHost
+from shared.bus.providers import ClockProvider, EventStreams, Views
+from shared.bus.relay import Relay
+from shared.bus.transport import Transport
+from shared.clock import Clock, system_clock
+from shared.events.contracts import CONTRACTS
+from shared.projections.database import Database
+from shared.projections.projector import Projector
+from shared.projections.view import Key, View
+from shared.runtime import Owner, Runtime
+from shared.settings import Settings
+from shared.store.port import EventStore
+from shared.streams import Streams
+
+VIEWS = (FLEET, PRODUCTS, GATEWAYS, IMPORTS, IMPORT_PROBLEMS)
+
+
+def build(settings: Settings, transport: Transport, store: EventStore, *, clock: Clock = system_clock) -> Runtime:
+    """The service, ready to start; the caller owns transport and store. It also relays what gateways record, because
+    they share no checkpoints among themselves."""
+    database = Database(settings.db, "devices")
+    blobs = open_blobs(settings.blobs)
+    job = ImportJob(store, CONTRACTS, database, blobs)
+
+    def on_applied(view: View, keys: Sequence[Key]) -> None:
+        if view is IMPORTS:
+            job.wake()
+
+    projector = Projector("devices", store, database, VIEWS, CONTRACTS, clock=clock, on_applied=on_applied)
+    host = ServiceHost(
+        DevicesService,
+        transport,
+        workers=settings.workers,
+        provide={
+            "streams": EventStreams(Streams(store, CONTRACTS)),
+            "views": Views(database, projector),
+            "clock": ClockProvider(clock),
+            "blobs": Given(blobs),
+            "presence": Given(Presence(store, CONTRACTS, database, projector, clock)),
+            "known_products": Given(KnownProducts()),
+        },
+    )
+    checkpoints = database.checkpoints()
+    relays = [
+        Relay(
+            "devices",
+            store,
+            transport,
+            checkpoints,
+            CONTRACTS.of_service(source),
+            source=source,
+            contracts=CONTRACTS,
+        )
+        for source in ("devices", "gateway")
+    ]
+    return Runtime("devices", [Owner("devices database", database.close), projector, host, job, *relays])

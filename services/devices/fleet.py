@@ -1,0 +1,278 @@
+"""View ``fleet``: every device that was ever imported or seen, with what the team decided, what it reported, where it
+is online, and the fate of its last update. Pure.
+
+Presence (DEV-7): a session is named by (gateway, epoch, session) and ordered by ``connected_at``. An online fact of an
+older session never overrides a newer one, and an offline fact counts only for the session that the row is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.events import devices as d
+from shared.events import gateway as g
+from shared.ids import NO_VERSION
+from shared.projections.view import Counter, Key, Row, View
+from shared.store.port import Recorded
+from shared.targets import Membership, Target, counted_product, runs_target
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""``connected_at`` of a device that never was; not None, so that the column can be sorted and paged by."""
+NOTHING = -1
+"""``shown_version`` of a device that reported none."""
+
+_OUTSIDE: Row = {
+    "product_id": None,
+    "forced": False,
+    "quarantined": False,
+    "denied": False,
+    "development": False,
+    "name": "",
+    "notes": "",
+    "groups": [],
+    "locked_version": None,
+    "flash_pending": False,
+}
+_UNSEEN: Row = {
+    "reported_product": None,
+    "reported_version": None,
+    "shown_version": NOTHING,
+    "reported_text": "",
+    "online": False,
+    "gateway": None,
+    "epoch": None,
+    "session": None,
+    "connected_at": NEVER,
+    "last_heard_at": None,
+    "last_address": None,
+    "protocol": None,
+    "update_version": None,
+    "update_attempt": None,
+    "update_state": None,
+    "update_percent": None,
+    "update_failures": 0,
+    "update_reason": None,
+}
+
+_DECISIONS = (
+    d.DeviceImported,
+    d.DeviceForced,
+    d.DeviceQuarantined,
+    d.DeviceApproved,
+    d.DeviceDenied,
+    d.DeviceRemoved,
+    d.DeviceDescribed,
+    d.DevelopmentMarked,
+    d.DeviceGrouped,
+    d.DeviceLocked,
+    d.DeviceUnlocked,
+)
+_SESSIONS = (g.DeviceConnected, g.SessionReplaced, g.DeviceDisconnected)
+_UPDATES = (g.UpdateStarted, g.UpdateAdvanced, g.UpdateInterrupted, g.UpdateSucceeded, g.UpdateFailed)
+
+
+def _keys(event: Any) -> Iterable[Key]:
+    return ((event.device_id,),)
+
+
+def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
+    """The device after the event."""
+    before: Row = row or {"device_id": event.device_id, **_OUTSIDE, **_UNSEEN}
+    if isinstance(event, _DECISIONS):
+        changes = _decided(before, event)
+    elif isinstance(event, _SESSIONS):
+        changes = _present(before, event, recorded)
+    else:
+        told = _reported(before, event) if isinstance(event, g.FirmwareReported) else _updated(before, event)
+        changes = {**_heard(before, recorded), **told}
+    if row is not None and all(row[name] == value for name, value in changes.items()):
+        return row
+    return {**before, **changes}
+
+
+def _decided(row: Row, event: Any) -> Row:
+    match event:
+        case d.DeviceImported(_, product_id, forced):
+            return {**_OUTSIDE, "product_id": product_id, "forced": forced}
+        case d.DeviceForced():
+            return {"forced": True}
+        case d.DeviceQuarantined(_, product_id):
+            return {"product_id": product_id, "quarantined": True, "denied": False}
+        case d.DeviceApproved(_, _, forced):
+            return {"quarantined": False, "denied": False, "forced": forced}
+        case d.DeviceDenied():
+            return {"quarantined": False, "denied": True}
+        case d.DeviceRemoved():
+            return _OUTSIDE
+        case d.DeviceDescribed(_, _, name, notes):
+            return {"name": name, "notes": notes}
+        case d.DevelopmentMarked(_, _, development):
+            return {"development": development}
+        case d.DeviceGrouped(_, _, groups):
+            return {"groups": groups}
+        case d.DeviceLocked(_, _, version, flash):
+            pending = flash and not _runs(row, version, row["reported_product"], row["reported_version"])
+            return {"locked_version": version, "flash_pending": pending}
+        case _:
+            return {"locked_version": None, "flash_pending": False}
+
+
+def _present(row: Row, event: Any, recorded: Recorded) -> Row:
+    if isinstance(event, g.DeviceDisconnected):
+        is_current = row["online"] and _session(row) == (event.gateway, event.epoch, event.session)
+        if not is_current:
+            return {}
+        ended: Row = {"online": False}
+        return ended if event.reason == "gateway_lost" else {**ended, **_heard(row, recorded)}
+    offered = (event.connected_at, event.gateway, event.epoch, event.session)
+    if row["gateway"] is not None and offered <= (row["connected_at"], *_session(row)):
+        return {}
+    return {
+        "online": True,
+        "gateway": event.gateway,
+        "epoch": event.epoch,
+        "session": event.session,
+        "connected_at": event.connected_at,
+        "last_address": event.address,
+        "protocol": event.protocol,
+        **_heard(row, recorded),
+    }
+
+
+def _session(row: Row) -> tuple[Any, Any, Any]:
+    return row["gateway"], row["epoch"], row["session"]
+
+
+def _heard(row: Row, recorded: Recorded) -> Row:
+    heard_at = row["last_heard_at"]
+    return {"last_heard_at": recorded.at if heard_at is None else max(heard_at, recorded.at)}
+
+
+def _reported(row: Row, event: g.FirmwareReported) -> Row:
+    locked, product, version = row["locked_version"], event.reported_product, event.version
+    says_nothing = version is None or (product == NO_VERSION and version == NO_VERSION)
+    return {
+        "reported_product": product,
+        "reported_version": version,
+        "shown_version": NOTHING if says_nothing else version,
+        "reported_text": event.text,
+        "flash_pending": row["flash_pending"] and not _runs(row, locked, product, version),
+    }
+
+
+def _runs(row: Row, version: int, reported_product: int | None, reported_version: int | None) -> bool:
+    return runs_target(membership(row), Target(version, "lock"), reported_product, reported_version)
+
+
+def _updated(row: Row, event: Any) -> Row:
+    attempt: Row = {"update_version": event.version, "update_attempt": event.attempt}
+    if row["update_version"] != event.version:  # FW-7 counts the failures of one version
+        attempt = {**attempt, "update_failures": 0}
+    match event:
+        case g.UpdateStarted():
+            return {**attempt, "update_state": "started", "update_percent": 0, "update_reason": None}
+        case g.UpdateAdvanced():
+            return {**attempt, "update_state": event.state, "update_percent": event.percent}
+        case g.UpdateInterrupted():
+            return {**attempt, "update_state": "interrupted", "update_percent": event.percent}
+        case g.UpdateFailed():
+            failed: Row = {"update_state": "failed", "update_reason": event.reason, "update_failures": event.failures}
+            return {**attempt, **failed}
+        case _:
+            done: Row = {"update_state": "succeeded", "update_percent": 100}
+            return {**attempt, **done, "update_reason": None, "update_failures": 0}
+
+
+def membership(row: Row) -> Membership:
+    """What the team decided, for ``shared.targets``."""
+    return Membership(
+        product_id=row["product_id"],
+        forced=row["forced"],
+        quarantined=row["quarantined"],
+        denied=row["denied"],
+        development=row["development"],
+        locked_version=row["locked_version"],
+        flash_pending=row["flash_pending"],
+    )
+
+
+def devices_scope(product_id: int) -> str:
+    """The scope of a product's ``total``, ``online``, ``quarantined`` and ``development``."""
+    return f"product-{product_id}"
+
+
+def versions_scope(product_id: int) -> str:
+    """The scope of a product's versions: the devices that count as it and reported (it, this version)."""
+    return f"product-{product_id}/version"
+
+
+SESSIONS_SCOPE = "sessions"
+"""The scope of open sessions, by ``<epoch> <gateway>``."""
+
+
+def tally(row: Row) -> Iterable[Counter]:
+    """What a device adds to the counters."""
+    if row["online"]:
+        yield SESSIONS_SCOPE, f"{row['epoch']} {row['gateway']}"
+    product_id = row["product_id"]
+    if product_id is None:
+        return
+    scope = devices_scope(product_id)
+    yield scope, "total"
+    for flag in ("online", "quarantined", "development"):
+        if row[flag]:
+            yield scope, flag
+    counted = counted_product(membership(row), row["reported_product"])
+    is_its_own = row["reported_product"] in (None, product_id)
+    if counted is not None and is_its_own and row["shown_version"] != NOTHING:
+        yield versions_scope(product_id), str(row["shown_version"])
+
+
+FLEET = View(
+    name="fleet",
+    version=1,
+    key=("device_id",),
+    columns={
+        "device_id": str,
+        "product_id": int,
+        "forced": bool,
+        "quarantined": bool,
+        "denied": bool,
+        "development": bool,
+        "name": str,
+        "notes": str,
+        "groups": list,
+        "locked_version": int,
+        "flash_pending": bool,
+        "reported_product": int,
+        "reported_version": int,
+        "shown_version": int,
+        "reported_text": str,
+        "online": bool,
+        "gateway": str,
+        "epoch": int,
+        "session": int,
+        "connected_at": datetime,
+        "last_heard_at": datetime,
+        "last_address": str,
+        "protocol": str,
+        "update_version": int,
+        "update_attempt": int,
+        "update_state": str,
+        "update_percent": int,
+        "update_failures": int,
+        "update_reason": str,
+    },
+    events=(*_DECISIONS, *_SESSIONS, g.FirmwareReported, *_UPDATES),
+    keys=_keys,
+    fold=fold,
+    tally=tally,
+    indexes=(
+        ("product_id", "device_id"),
+        ("product_id", "connected_at", "device_id"),
+        ("product_id", "shown_version", "device_id"),
+        ("gateway", "epoch", "online", "device_id"),
+    ),
+)

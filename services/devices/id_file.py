@@ -1,0 +1,91 @@
+"""A file of device IDs, one a line, read from whatever chunks it arrives in. Does no I/O.
+
+UTF-8 text; a byte order mark, CRLF, blanks around an ID, blank lines and any case are forgiven (DEV-1). Lines count
+from 1 over all lines. A line longer than ``MAX_LINE_BYTES`` is malformed, and is passed over without being kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared.ids import DeviceId, device_id
+
+MAX_LINE_BYTES = 256
+MAX_TEXT = 64
+"""Characters of a malformed line that are kept."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A line that is no device ID: its beginning, trimmed, with what cannot be printed replaced."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. ``content`` is None for a blank one; ``end`` is the offset in bytes behind its line break."""
+
+    number: int
+    content: DeviceId | Malformed | None
+    end: int
+
+
+def content_of(raw: bytes) -> DeviceId | Malformed | None:
+    """What one line, without its line feed, says."""
+    text = raw.decode(errors="replace").strip()
+    if len(raw) <= MAX_LINE_BYTES:
+        if not text:
+            return None
+        found = device_id(text)
+        if found is not None:
+            return found
+    return Malformed("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:MAX_TEXT]))
+
+
+class IdReader:
+    """Turns the bytes of a file into its lines; may begin in the middle, behind a line that was dealt with before."""
+
+    def __init__(self, lines_done: int = 0, offset: int = 0) -> None:
+        self._number = lines_done
+        self._offset = offset
+        self._kept = bytearray()
+        self._line_bytes = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much of an unfinished line is kept, at most one byte more than ``MAX_LINE_BYTES``."""
+        return len(self._kept)
+
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        """The lines that end in this chunk; it must be iterated to its end before the next is fed."""
+        start = 0
+        while (newline := chunk.find(b"\n", start)) >= 0:
+            self._keep(chunk, start, newline)
+            self._line_bytes += 1
+            yield self._line()
+            start = newline + 1
+        self._keep(chunk, start, len(chunk))
+
+    def finish(self) -> Iterator[Line]:
+        """The last line, if no line break followed it."""
+        if self._line_bytes:
+            yield self._line()
+
+    def _keep(self, chunk: bytes, start: int, end: int) -> None:
+        room = MAX_LINE_BYTES + 1 - len(self._kept)
+        self._kept += chunk[start : min(end, start + room)]
+        self._line_bytes += end - start
+
+    def _line(self) -> Line:
+        kept = bytes(self._kept)
+        if self._offset == 0 and len(kept) <= MAX_LINE_BYTES:
+            kept = kept.removeprefix(BYTE_ORDER_MARK)
+        self._offset += self._line_bytes
+        self._number += 1
+        self._kept.clear()
+        self._line_bytes = 0
+        return Line(self._number, content_of(kept), self._offset)

@@ -1,0 +1,86 @@
+"""Changes to members of a product: what to ask before, and what to answer."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.devices import changes
+from services.devices.device import DEVICE, NOT_A_MEMBER, ChangeMember, Device, ReplaceToken, Step, stream_of
+from services.devices.fleet import FLEET
+from shared.bus.providers import WorkerStreams, WorkerViews
+from shared.errors import NotFound, Refused
+from shared.events.contracts import CONTRACTS
+from shared.ids import DeviceId, device_id, digest
+from shared.streams import Handled, Streams
+
+MAX_TOKENS = 1_000
+"""Devices that get a token by one call."""
+TOKEN_BYTES = 24
+
+
+def known_id(text: object) -> DeviceId:
+    """The device ID in any case; raises ``NotFound`` for anything else."""
+    found = device_id(text) if isinstance(text, str) else None
+    if found is None:
+        raise NotFound(NOT_A_MEMBER)
+    return found
+
+
+def change(streams: WorkerStreams, product_id: int, text: object, *steps: Step) -> Handled[Device]:
+    """Take steps on one member."""
+    found = known_id(text)
+    return streams.handle(DEVICE, stream_of(found), ChangeMember(found, product_id, steps))
+
+
+def update(
+    streams: WorkerStreams, views: WorkerViews, firmware: Any, product_id: int, text: object, wanted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Change the fields of one member; the fields as they are then. Raises ``Refused`` with ``device_offline`` before
+    anything is changed: *flash now* is for devices that are online (FW-3)."""
+    found = known_id(text)
+    parsed = changes.parse(wanted)
+    if parsed.lock is not None:
+        firmware.get_version(product_id=product_id, version=parsed.lock.version)
+        if parsed.lock.flash:
+            _must_be_online(views, product_id, found)
+    handled = change(streams, product_id, found, *parsed.steps)
+    return {"id": found, **parsed.fields, "position": handled.position}
+
+
+def _must_be_online(views: WorkerViews, product_id: int, found: DeviceId) -> None:
+    fleet = views.table(FLEET)
+    its_own = (fleet.c.device_id == found, fleet.c.product_id == product_id)
+    with views.read() as connection:
+        online = connection.execute(sa.select(fleet.c.online).where(*its_own)).scalar()
+    if online is None:
+        raise NotFound(NOT_A_MEMBER)
+    if not online:
+        reason = "The device is offline: it can be flashed now only while it is online. No lock was set."
+        raise Refused("device_offline", reason)
+
+
+def replace_tokens(streams: WorkerStreams, product_id: int, texts: Sequence[object]) -> dict[str, Any]:
+    """New tokens for members; they are shown this once. If one of the devices is no member, none gets a token."""
+    if len(texts) > MAX_TOKENS:
+        raise Refused("invalid_request", f"at most {MAX_TOKENS} devices get a token at a time")
+    ids = list(dict.fromkeys(known_id(text) for text in texts))
+    for found in ids:
+        if streams.load(DEVICE, stream_of(found)).state.product_id != product_id:
+            raise NotFound(NOT_A_MEMBER)
+    tokens = {found: secrets.token_urlsafe(TOKEN_BYTES) for found in ids}
+    # A repeated command would find the digests of tokens that nobody has any more; so every run is one of its own.
+    context = streams.context.step(secrets.token_hex())
+    commands = [
+        (stream_of(found), ChangeMember(found, product_id, (ReplaceToken(digest(token)),)))
+        for found, token in tokens.items()
+    ]
+    position: int | None = None
+    for outcome in Streams(streams.store, CONTRACTS).handle_many(DEVICE, commands, context):
+        if isinstance(outcome, Exception):
+            raise outcome
+        position = max(position or 0, outcome.position or 0)
+    return {"tokens": [{"id": found, "token": token} for found, token in tokens.items()], "position": position}

@@ -1,0 +1,60 @@
+"""What is asked of a product's firmware. Reads views only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.firmware.firmware_object import firmware_object
+from services.firmware.versions import NO_SUCH_VERSION
+from services.firmware.views import RUNS_VIEW, VERSIONS_VIEW, runs_scope
+from shared.bus.providers import WorkerViews
+from shared.errors import NotFound
+from shared.ids import MAX_FIRMWARE_VERSION
+from shared.projections.view import Row
+
+
+def list_versions(views: WorkerViews, product_id: int) -> list[dict[str, Any]]:
+    """All versions of a product, the highest first (FW-2)."""
+    versions = views.table(VERSIONS_VIEW)
+    query = sa.select(versions).where(versions.c.product_id == product_id).order_by(versions.c.version.desc())
+    counts = views.counts(RUNS_VIEW)
+    counted = sa.select(counts.c.item, counts.c.n).where(counts.c.scope == runs_scope(product_id))
+    with views.read() as connection:
+        rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
+        running = {int(item): n for item, n in connection.execute(counted)}
+    return [firmware_object(row, running.get(row["version"], 0)) for row in rows]
+
+
+def get_version(views: WorkerViews, product_id: int, version: int) -> dict[str, Any]:
+    """One version, with the digest of its image. Raises ``NotFound``."""
+    row, device_count = version_row(views, product_id, version)
+    return {**firmware_object(row, device_count), "sha256": row["sha256"]}
+
+
+def version_row(views: WorkerViews, product_id: int, version: int) -> tuple[Row, int]:
+    """The row of a version, and on how many devices it runs. Raises ``NotFound``."""
+    if not 0 <= version <= MAX_FIRMWARE_VERSION:
+        raise NotFound(NO_SUCH_VERSION)
+    versions, counts = views.table(VERSIONS_VIEW), views.counts(RUNS_VIEW)
+    query = sa.select(versions).where(versions.c.product_id == product_id, versions.c.version == version)
+    counted = sa.select(counts.c.n).where(counts.c.scope == runs_scope(product_id), counts.c.item == str(version))
+    with views.read() as connection:
+        row = connection.execute(query).mappings().one_or_none()
+        device_count = connection.execute(counted).scalar() or 0
+    if row is None:
+        raise NotFound(NO_SUCH_VERSION)
+    return dict(row), device_count
+
+
+def device_running(views: WorkerViews, product_id: int, version: int) -> str | None:
+    """A device that counts as the product's and reported that it runs this version, if there is one."""
+    runs = views.table(RUNS_VIEW)
+    its_own = sa.or_(runs.c.reported_product.is_(None), runs.c.reported_product == product_id)
+    query = sa.select(runs.c.device_id).where(
+        runs.c.product_id == product_id, runs.c.version == version, runs.c.held.is_(False), its_own
+    )
+    with views.read() as connection:
+        found: str | None = connection.execute(query.limit(1)).scalar()
+    return found

@@ -1,0 +1,67 @@
+"""The ``firmware`` service: RPC methods, and the proof that a version ran."""
+
+# Nameko's decorators have no types.
+# mypy: disable-error-code="untyped-decorator"
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nameko.events import event_handler
+from nameko.rpc import ServiceRpc, rpc
+
+from services.firmware import queries, releases, uploads
+from services.firmware.releases import Release
+from services.firmware.uploads import Upload
+from shared.bus.given import Given
+from shared.bus.providers import ClockProvider, EventStreams, Views
+from shared.errors import FlotillaError
+
+
+class FirmwareService:
+    """Firmware of all products: what was uploaded, what ran, what is released."""
+
+    name = "firmware"
+
+    streams = EventStreams()
+    views = Views()
+    clock = ClockProvider()
+    blobs = Given()
+    proofs = Given()
+    orgs = ServiceRpc("orgs")
+
+    @rpc(expected_exceptions=FlotillaError)
+    def upload_version(
+        self,
+        product_id: int,
+        version: int,
+        title: str,
+        description: str | None,
+        file_name: str,
+        sha256: str,
+        size_bytes: int,
+        uploaded_by: str,
+    ) -> dict[str, Any]:
+        upload = Upload(product_id, version, title, description, file_name, sha256, size_bytes, uploaded_by)
+        product = self.orgs.get_product(product_id=product_id)["product"]
+        return uploads.upload(self.streams, self.blobs, product, upload, self.clock())
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_versions(self, product_id: int) -> dict[str, Any]:
+        return {"versions": queries.list_versions(self.views, product_id)}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def get_version(self, product_id: int, version: int) -> dict[str, Any]:
+        return queries.get_version(self.views, product_id, version)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def release_version(
+        self, product_id: int, version: int, product_default: bool | None = None, intelligent: bool = False
+    ) -> dict[str, Any]:
+        wanted = Release(product_id, version, product_default is not False, bool(intelligent))
+        return releases.release(self.streams, self.views, wanted, self.clock())
+
+    @event_handler("gateway", "FirmwareReported")
+    def prove(self, message: Mapping[str, Any]) -> None:
+        self.proofs.prove(self.streams, self.streams.event(message))

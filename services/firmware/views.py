@@ -1,0 +1,147 @@
+"""Views ``versions`` (a product's firmware) and ``runs`` (which device runs what, FW-2). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from shared.events import devices as d
+from shared.events import firmware as f
+from shared.events.gateway import FirmwareReported
+from shared.projections.view import Counter, Key, Row, View
+from shared.store.port import Recorded
+from shared.targets import Membership, counted_product
+
+
+def _version_keys(event: Any) -> Iterable[Key]:
+    yield event.product_id, event.version
+    if isinstance(event, f.FirmwareReleased) and event.supersedes not in (None, event.version):
+        yield event.product_id, event.supersedes
+
+
+def fold_version(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
+    """One version after the event; a release also ends that of the version which it supersedes."""
+    if isinstance(event, f.VersionUploaded):
+        return {
+            "product_id": event.product_id,
+            "version": event.version,
+            "title": event.title,
+            "description": event.description,
+            "file_name": event.file_name,
+            "size_bytes": event.size_bytes,
+            "sha256": event.sha256,
+            "uploaded_by": event.uploaded_by,
+            "uploaded_at": recorded.at,
+            "updated_at": recorded.at,
+            "proven": False,
+            "released": False,
+        }
+    if row is None:
+        return None
+    match event:
+        case f.VersionFirstRan():
+            return {**row, "proven": True}
+        case f.FirmwareReleased():
+            return {**row, "released": event.version == row["version"], "updated_at": recorded.at}
+        case _:
+            return {**row, "released": False, "updated_at": recorded.at}
+
+
+VERSIONS_VIEW = View(
+    name="versions",
+    version=1,
+    key=("product_id", "version"),
+    columns={
+        "product_id": int,
+        "version": int,
+        "title": str,
+        "description": str,
+        "file_name": str,
+        "size_bytes": int,
+        "sha256": str,
+        "uploaded_by": str,
+        "uploaded_at": datetime,
+        "updated_at": datetime,
+        "proven": bool,
+        "released": bool,
+    },
+    events=(f.VersionUploaded, f.VersionFirstRan, f.FirmwareReleased, f.ReleaseWithdrawn),
+    keys=_version_keys,
+    fold=fold_version,
+)
+
+_OUTSIDE: Row = {"product_id": None, "forced": False, "held": False}
+
+
+def _run_keys(event: Any) -> Iterable[Key]:
+    return ((event.device_id,),)
+
+
+def fold_run(row: Row | None, event: Any, _: Recorded) -> Row | None:
+    """What one device is a member of, and what it reported, after the event."""
+    unknown: Row = {"device_id": event.device_id, **_OUTSIDE, "reported_product": None, "version": None}
+    changes = _reported(event) if isinstance(event, FirmwareReported) else _decided(event)
+    after = {**(row or unknown), **changes}
+    return row if after == row else after
+
+
+def _reported(event: FirmwareReported) -> Row:
+    return {"reported_product": event.reported_product, "version": event.version}
+
+
+def _decided(event: Any) -> Row:
+    match event:
+        case d.DeviceImported() | d.DeviceApproved():
+            return {"product_id": event.product_id, "forced": event.forced, "held": False}
+        case d.DeviceForced():
+            return {"forced": True}
+        case d.DeviceQuarantined():
+            return {"product_id": event.product_id, "held": True}
+        case d.DeviceDenied():
+            return {"held": True}
+        case _:
+            return _OUTSIDE
+
+
+def runs_scope(product_id: int) -> str:
+    """The scope of the devices of a product by the version that they run."""
+    return f"product-{product_id}"
+
+
+def tally_run(row: Row) -> Iterable[Counter]:
+    """A device that counts as its product's, and reported (this product, this version) (contract 9.1)."""
+    product_id, version = row["product_id"], row["version"]
+    member = Membership(product_id=product_id, forced=row["forced"], quarantined=row["held"])
+    is_its_own = row["reported_product"] in (None, product_id)
+    if version is not None and is_its_own and counted_product(member, row["reported_product"]) is not None:
+        yield runs_scope(product_id), str(version)
+
+
+RUNS_VIEW = View(
+    name="runs",
+    version=1,
+    key=("device_id",),
+    columns={
+        "device_id": str,
+        "product_id": int,
+        "forced": bool,
+        "held": bool,
+        "reported_product": int,
+        "version": int,
+    },
+    events=(
+        d.DeviceImported,
+        d.DeviceForced,
+        d.DeviceQuarantined,
+        d.DeviceApproved,
+        d.DeviceDenied,
+        d.DeviceRemoved,
+        FirmwareReported,
+    ),
+    keys=_run_keys,
+    fold=fold_run,
+    tally=tally_run,
+    indexes=(("product_id", "version"),),
+)
+"""``held``: quarantined or denied."""

@@ -1,0 +1,1 @@
+"""Device protocols: a folder a protocol, and what they share."""

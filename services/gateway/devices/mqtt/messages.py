@@ -1,0 +1,171 @@
+"""What a published message does, by its topic (section 6). Does no I/O."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from services.gateway.devices.mqtt import payloads, topics, writer
+from services.gateway.devices.mqtt.effects import Effect, Now, Serve
+from services.gateway.devices.mqtt.firmware import FAILURE, NOT_FOUND, PAYLOAD_TOO_LARGE, Piece
+from services.gateway.devices.mqtt.payloads import Item, JsonObject, compact
+from services.gateway.devices.mqtt.topics import Up
+from services.gateway.devices.mqtt.violations import NORMAL, NOT_AUTHORIZED, Rejected
+from shared.events.gateway import DevicePublished
+
+if TYPE_CHECKING:
+    from services.gateway.devices.mqtt.session import Session
+
+__all__ = ["JsonObject", "Outcome", "compact", "handle", "is_chunk", "may_publish"]
+
+PUBLIC = "public/"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a message causes: facts, published events, and what goes down; ``reason`` is that of its PUBACK. ``replan``:
+    it may have changed when firmware is to be offered."""
+
+    facts: list[object] = field(default_factory=list)
+    published: list[DevicePublished] = field(default_factory=list)
+    down: list[Effect] = field(default_factory=list)
+    reason: int = NORMAL
+    replan: bool = False
+
+
+def is_chunk(topic: str) -> bool:
+    """Whether a publish to this topic asks for a chunk of firmware, which has a bucket of its own (MQL-1)."""
+    return topic.startswith("v2/fw/request/")
+
+
+def may_publish(topic: str) -> bool:
+    """Whether it is a topic of the device's."""
+    try:
+        topics.parse(topic)
+    except Rejected:
+        return False
+    return True
+
+
+def handle(session: Session, topic: str, payload: bytes, now: Now) -> Outcome:
+    """Raises ``Rejected`` for a message that is not taken; then it has caused nothing."""
+    up, outcome = topics.parse(topic), Outcome()
+    match up.kind:
+        case "telemetry":
+            told = payloads.telemetry(payload, session.around.limits.items)
+            for report in told.reports:
+                _report(session, outcome, report, now)
+            _publish(session, outcome, told.items, now)
+        case "event":
+            _event(session, outcome, up.name, payload, now)
+        case "attributes":
+            values = payloads.attributes(payload)
+            if not payloads.RESERVED.isdisjoint(values):
+                _report(session, outcome, values, now)
+        case "attributes_request":
+            _attributes(session, outcome, up, payload, now)
+        case "rpc_request":
+            outcome.down += session.answer(up.answer, _call(session, payloads.method(payload), now))
+        case "rpc_response":
+            session.around.counts["unawaited_answers"] += 1  # MQU-5
+        case "chunk":
+            _chunk(session, outcome, up, payload, now)
+        case "software":
+            outcome.down += _error(session, "sw", NOT_FOUND)  # MQF-11
+    return outcome
+
+
+def _report(session: Session, outcome: Outcome, values: JsonObject, now: Now) -> None:
+    outcome.facts += session.firmware.report(values, now.s)
+    outcome.replan = True
+
+
+def _publish(session: Session, outcome: Outcome, items: Iterable[Item], now: Now, encoding: str = "text") -> None:
+    product_id = session.firmware.counted
+    for item in items:
+        if product_id is None:  # DEV-4: it cannot act for the product
+            outcome.reason = NOT_AUTHORIZED
+            return
+        outcome.published.append(
+            DevicePublished(
+                session.device_id,
+                product_id,
+                item.name,
+                item.data,
+                "base64" if encoding == "base64" else "text",
+                item.ttl_s,
+                item.public,
+                now.at,
+                item.device_at,
+                session.firmware.identity.version,
+            )
+        )
+
+
+def _event(session: Session, outcome: Outcome, name: str, payload: bytes, now: Now) -> None:
+    limit = session.around.limits.event_bytes
+    if len(payload) > limit:
+        raise Rejected(f"event: more than {limit} bytes")
+    public = name.startswith(PUBLIC)
+    try:
+        data, encoding = payload.decode(), "text"
+    except UnicodeDecodeError:
+        data, encoding = b64encode(payload).decode(), "base64"
+    item = Item(topics.event_name(name.removeprefix(PUBLIC)), data, None, public=public)
+    _publish(session, outcome, [item], now, encoding)
+
+
+def _attributes(session: Session, outcome: Outcome, up: Up, payload: bytes, now: Now) -> None:
+    names = payloads.attribute_names(payload)
+    shared: JsonObject = {}
+    if names is None or not names.isdisjoint(payloads.FIRMWARE_KEYS):
+        outcome.facts += session.firmware.refresh(now.s)
+        outcome.replan = True
+        session.firmware.asked(now.s)
+        known = session.firmware.attributes()
+        shared = known if names is None else {key: value for key, value in known.items() if key in names}
+    outcome.down += session.answer(up.answer, {"shared": shared} if shared else {})
+
+
+def _call(session: Session, method: str, now: Now) -> JsonObject:
+    """MQU-6."""
+    limits = session.around.limits
+    match method:
+        case "getSessionLimits":
+            rate = f"{limits.messages_a_second:.0f}:1"
+            return {
+                "maxPayloadSize": limits.packet_bytes,
+                "maxInflightMessages": limits.unacknowledged_up,
+                "rateLimits": {"messages": rate, "telemetryMessages": rate, "telemetryDataPoints": ""},
+            }
+        case "getCurrentTime" | "getTime":
+            return {"time": int(now.at.timestamp() * 1_000)}
+    return {"error": "unknown method"}
+
+
+def _error(session: Session, kind: str, text: bytes) -> list[Effect]:
+    message = session.outbox.message(topics.ERROR.format(kind), text)
+    return [message] if message else []
+
+
+def _chunk(session: Session, outcome: Outcome, up: Up, payload: bytes, now: Now) -> None:
+    if session.firmware.counted is None:  # MQE-7; the error reaches those who asked with QoS 0
+        outcome.reason = NOT_AUTHORIZED
+        outcome.down += _error(session, "fw", NOT_FOUND)
+        return
+    events, piece = session.firmware.chunk(up.request, up.number, payload, now.s)
+    outcome.facts += events
+    outcome.replan = bool(events)
+    if isinstance(piece, Piece) and not session.outbox.fits(up.answer, piece.length):
+        piece = PAYLOAD_TOO_LARGE
+    if isinstance(piece, bytes):
+        outcome.down += _error(session, "fw", piece)
+        return
+    qos, packet_id = session.outbox.delivery(up.answer)
+    if not packet_id:  # no room for one more to be acknowledged: it asks again for what gets lost
+        qos = 0
+    head = writer.publish_head(session.level, up.answer, piece.length, qos, packet_id)
+    instead = writer.publish(session.level, topics.ERROR.format("fw"), FAILURE, qos, packet_id)
+    outcome.down.append(Serve(head, *piece, instead) if piece.length else head)

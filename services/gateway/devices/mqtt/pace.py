@@ -1,0 +1,80 @@
+"""How fast one device publishes (section 10). Pure.
+
+An empty bucket makes the listener stop reading. A device that was held for more than half of a minute is told: 5.0
+clients then get their messages refused while the bucket is empty, and are closed if that goes on; 3.1.1 is closed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from services.gateway.devices.mqtt.limits import Bucket, MqttLimits
+from services.gateway.devices.mqtt.violations import TOO_FAST, Violation
+
+Verdict = Literal["taken", "refused", "told"]
+
+
+class Pace:
+    """Of one connection. The buckets are made when they are first needed."""
+
+    __slots__ = ("_chunks", "_held_at", "_held_s", "_limits", "_messages", "_refusing_at", "_window_at")
+
+    def __init__(self, limits: MqttLimits, now: float) -> None:
+        self._limits = limits
+        self._messages: Bucket | None = None
+        self._chunks: Bucket | None = None
+        self._window_at = now
+        self._held_at: float | None = None
+        self._held_s = 0.0
+        self._refusing_at: float | None = None
+
+    def hold_until(self, now: float) -> float | None:
+        """Until when nothing is to be read; None if there is no reason to hold."""
+        until = self._chunks.empty_until(now) if self._chunks is not None else None
+        if self._messages is not None and self._refusing_at is None:
+            until = max(until or 0.0, self._messages.empty_until(now) or 0.0) or None
+        if until is not None and self._held_at is None:
+            self._held_at = now
+        elif until is None and self._held_at is not None:
+            self._count(now)
+        return until
+
+    def _count(self, now: float) -> None:
+        if self._held_at is None:
+            return
+        if now - self._window_at > 2 * self._limits.throttled_s:
+            self._window_at, self._held_s = now, 0.0
+        self._held_s += min(now - self._held_at, self._limits.throttled_s)
+        self._held_at = None
+
+    def published(self, chunk: bool, can_refuse: bool, now: float) -> Verdict:
+        """Count one publish. ``told``: refused, and for the first time. Raises ``Violation`` when it is enough."""
+        limits = self._limits
+        self._count(now)
+        if chunk:
+            if self._chunks is None:
+                self._chunks = Bucket(limits.chunks_a_second, limits.chunks_burst, now)
+            self._chunks.take(now)
+            return "taken"
+        if self._messages is None:
+            self._messages = Bucket(limits.messages_a_second, limits.messages_burst, now)
+        if self._refusing_at is not None:
+            return self._while_refusing(self._messages, now)
+        if self._held_s > limits.throttled_s:
+            if not can_refuse:
+                raise Violation("publishes faster than it may", TOO_FAST, "too_fast")
+            self._refusing_at = now
+            return "told"
+        self._messages.take(now)
+        return "taken"
+
+    def _while_refusing(self, bucket: Bucket, now: float) -> Verdict:
+        since = now - (self._refusing_at or now)
+        if bucket.empty_until(now) is not None:
+            if since > self._limits.throttled_s:
+                raise Violation("goes on publishing faster than it may", TOO_FAST, "too_fast")
+            return "refused"
+        bucket.take(now)
+        if since > self._limits.throttled_s:
+            self._refusing_at, self._held_s, self._window_at = None, 0.0, now
+        return "taken"

@@ -1,0 +1,393 @@
+"""One connected device: packets and moments in, effects out. Does no I/O; knows no socket, task or clock.
+
+An acknowledgement goes out when the events that its message caused are durable, behind the acknowledgements of the
+messages before it (MQC-7, MQP-2). Reported attributes other than the reserved keys are acknowledged and not kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
+from typing import Literal
+
+from services.gateway.devices.conduct import HOUR_S, TOLD_EVERY_S
+from services.gateway.devices.memory import DeviceMemory
+from services.gateway.devices.mqtt import messages, writer
+from services.gateway.devices.mqtt.admission import Admitted, granted, welcome
+from services.gateway.devices.mqtt.effects import Ack, Close, Effect, Ending, Now, Record, Store
+from services.gateway.devices.mqtt.firmware import Firmware, SessionName
+from services.gateway.devices.mqtt.inbox import Inbox
+from services.gateway.devices.mqtt.limits import MqttLimits
+from services.gateway.devices.mqtt.outbox import Outbox
+from services.gateway.devices.mqtt.pace import Pace
+from services.gateway.devices.mqtt.packets import (
+    PUBACK,
+    PUBREL,
+    V5,
+    Acknowledgement,
+    Connect,
+    Disconnect,
+    Packet,
+    Ping,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    Will,
+    decode,
+)
+from services.gateway.devices.mqtt.reader import Frame
+from services.gateway.devices.mqtt.violations import (
+    BAD_PAYLOAD,
+    BUSY,
+    KEEP_ALIVE,
+    KICKED,
+    NORMAL,
+    OUR_ERROR,
+    PROTOCOL_ERROR,
+    QUOTA,
+    TAKEN_OVER,
+    Rejected,
+    Violation,
+)
+from services.gateway.devices.ports import Directory
+from shared.events.gateway import DeviceConnected, DeviceDisconnected, SessionReplaced
+
+PROTOCOLS: dict[int, Literal["mqtt/3.1", "mqtt/3.1.1", "mqtt/5.0"]] = {3: "mqtt/3.1", 4: "mqtt/3.1.1", 5: "mqtt/5.0"}
+CLIENT_ID_CHARACTERS = 256
+ADDRESS_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all sessions of a listener share."""
+
+    directory: Directory
+    limits: MqttLimits
+    gateway: str
+    epoch: int
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Session:
+    """See the module. Every method that returns effects may be called until ``end``; none raises for what the device
+    sent."""
+
+    __slots__ = (
+        "_around",
+        "_connected_at",
+        "_explain",
+        "_heard_at",
+        "_inbox",
+        "_offer_at",
+        "_outbox",
+        "_pace",
+        "_silence_s",
+        "_token_digest",
+        "_will",
+        "address",
+        "bytes_in",
+        "bytes_out",
+        "device_id",
+        "firmware",
+        "level",
+        "memory",
+        "messages_in",
+        "messages_out",
+        "name",
+        "secure",
+        "started_at",
+    )
+
+    def __init__(
+        self,
+        around: Surroundings,
+        connect: Connect,
+        admitted: Admitted,
+        memory: DeviceMemory,
+        number: int,
+        address: str,
+        secure: bool,
+        now: Now,
+    ) -> None:
+        entry, limits = admitted.entry, around.limits
+        self._around = around
+        self.level = connect.level
+        self.device_id = entry.device_id
+        self.memory = memory
+        self.name = SessionName(around.gateway, around.epoch, number)
+        self.address = address[:ADDRESS_CHARACTERS]
+        self.secure = secure
+        self.started_at = now.s
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self._connected_at: datetime = now.at
+        self._token_digest = bytes.fromhex(admitted.token_digest)
+        self._explain = connect.problem_information
+        self._will: Will | None = connect.will
+        self._outbox = Outbox(connect, limits)
+        self._inbox = Inbox(connect.level, connect.problem_information, limits)
+        self._pace = Pace(limits, now.s)
+        self._heard_at = now.s
+        self._silence_s = 1.5 * (connect.keep_alive_s or limits.keep_alive_s)
+        if connect.level == V5:
+            self._silence_s = min(self._silence_s, 1.5 * limits.keep_alive_s)
+        self._offer_at: float | None = None
+        self.firmware = Firmware(entry, memory.updates, around.directory, limits, self.name, now.s)
+
+    # -- beginning and end ----------------------------------------------------------------------------------------
+
+    def start(self, connect: Connect, replaced_address: str | None, now: Now) -> list[Effect]:
+        """The device is online: CONNACK and the fact."""
+        product_id = self.memory.product_id = self.firmware.entry.membership.product_id
+        self.memory.updates.know(self.firmware.entry, now.s)
+        self.memory.updates.connected()
+        about = (self.device_id, product_id, *self.name, self._connected_at, PROTOCOLS[self.level], self.address)
+        client_id = connect.client_id[:CLIENT_ID_CHARACTERS]
+        fact: object
+        if replaced_address is None:
+            fact = DeviceConnected(*about, self.secure, client_id)
+        else:
+            fact = SessionReplaced(*about, self.secure, client_id, replaced_address)
+        greeting = writer.connack(
+            self.level, NORMAL, granted(connect, self._around.limits, "-".join(map(str, self.name)))
+        )
+        effects: list[Effect] = [greeting, Record(fact, vital=True)]
+        if self.memory.updates.running:
+            effects += [Record(event) for event in self.firmware.refresh(now.s)]
+        if self._will is not None and not messages.may_publish(self._will.topic):
+            self._will = None
+            self._note(effects, "bad_will", "will of a topic that is none of the device's", b"", now)
+        return effects
+
+    def replaced(self, now: Now) -> list[Effect]:
+        """A newer connection of the device takes over: no will, and no going offline (MQS-2)."""
+        self._will = None
+        events = self.memory.updates.lost(now.s)
+        return [*(Record(event) for event in events), self._bye(TAKEN_OVER, "kicked", "a newer connection took over")]
+
+    def end(self, ending: Ending, now: Now) -> list[Record | Store]:
+        """The connection is over: the will, what became of an attempt, and the fact."""
+        effects: list[Record | Store] = []
+        if self._will is not None:
+            effects += self._last_will(self._will, now)
+        for event in self.memory.updates.lost(now.s):
+            effects.append(Record(event))
+        entry = self.firmware.entry
+        duration_s = max(0, int(now.s - self.started_at))
+        effects.append(
+            Record(
+                DeviceDisconnected(
+                    self.device_id,
+                    entry.membership.product_id,
+                    *self.name,
+                    ending,
+                    duration_s,
+                    self.bytes_in,
+                    self.bytes_out,
+                    self.messages_in,
+                    self.messages_out,
+                )
+            )
+        )
+        return effects
+
+    def _last_will(self, will: Will, now: Now) -> list[Record | Store]:
+        self._will = None
+        try:
+            outcome = messages.handle(self, will.topic, will.payload, now)
+        except Rejected:
+            self._around.counts["refused_wills"] += 1
+            return []
+        return [*(Record(event) for event in outcome.facts), *(Store(event) for event in outcome.published)]
+
+    def _bye(self, reason: int, ending: Ending, text: str = "") -> Close:
+        return Close(writer.disconnect(self.level, reason, text if self._explain else ""), ending)
+
+    def dismiss(self, reason: int, ending: Ending, text: str) -> list[Close]:
+        """The gateway ends it."""
+        return [self._bye(reason, ending, text)]
+
+    def not_stored(self) -> list[Close]:
+        """What the device sent could not be made durable: no acknowledgement, the client will send it again (MQP-2)."""
+        return self.dismiss(BUSY, "kicked", "what was published could not be stored")
+
+    def fault(self) -> Close:
+        """An error of ours (MQE-10)."""
+        return self._bye(OUR_ERROR, "kicked", "an error of the gateway")
+
+    # -- packets --------------------------------------------------------------------------------------------------
+
+    def receive(self, frame: Frame, now: Now) -> list[Effect]:
+        """One packet."""
+        self._heard_at = now.s
+        self.bytes_in += frame.size_bytes
+        try:
+            return self._handle(decode(frame, self.level), now)
+        except Violation as violation:
+            return self.broken(violation, frame.body, now)
+
+    def broken(self, violation: Violation, sent: bytes, now: Now) -> list[Effect]:
+        """The device broke the protocol."""
+        effects: list[Effect] = []
+        self._note(effects, violation.kind, str(violation), sent, now)
+        effects.append(self._bye(violation.reason, "misbehaved", str(violation)))
+        return effects
+
+    def _note(self, effects: list[Effect], kind: str, text: str, sent: bytes, now: Now) -> None:
+        self._around.counts[kind] += 1
+        every_s = HOUR_S if kind == "too_fast" else TOLD_EVERY_S
+        product_id = self.memory.product_id
+        event = self.memory.conduct.noted(self.device_id, product_id, kind, text, sent, now.s, every_s)
+        if event is not None:
+            effects.append(Record(event))
+
+    def _handle(self, packet: Packet, now: Now) -> list[Effect]:
+        match packet:
+            case Publish():
+                return self._publish(packet, now)
+            case Ping():
+                return [writer.PINGRESP]
+            case Acknowledgement():
+                return self._acknowledged(packet)
+            case Subscribe():
+                answer = self._outbox.subscribe(packet)
+                self._listening(now)
+                return [answer]
+            case Unsubscribe():
+                answer = self._outbox.unsubscribe(packet)
+                self._listening(now)
+                return [answer]
+            case Disconnect():
+                if packet.reason == NORMAL:
+                    self._will = None
+                return [Close(b"", "disconnected")]
+            case Connect():
+                raise AssertionError("decode makes none")
+
+    def _acknowledged(self, packet: Acknowledgement) -> list[Effect]:
+        if packet.type == PUBACK:
+            return self._sent(self._outbox.acknowledged(packet.packet_id))
+        if packet.type == PUBREL and self.level != V5:
+            return [self._inbox.released(packet.packet_id)]
+        raise Violation("acknowledgement of QoS 2", PROTOCOL_ERROR, "unexpected_packet")
+
+    def _sent(self, data: bytes) -> list[Effect]:
+        if not data:
+            return []
+        self.messages_out += 1
+        return [data]
+
+    def _publish(self, packet: Publish, now: Now) -> list[Effect]:
+        self.messages_in += 1
+        topic, repeated = self._inbox.receive(packet)
+        effects: list[Effect] = []
+        if repeated:
+            return self._refuse(packet, NORMAL, "", effects)
+        if self._refused_for_pace(topic, effects, now):
+            return self._refuse(packet, QUOTA, "too fast", effects)
+        try:
+            outcome = messages.handle(self, topic, packet.payload, now)
+        except Rejected as rejected:
+            self._rejected(rejected, topic, packet.payload, effects, now)
+            return self._refuse(packet, rejected.reason, rejected.text, effects)
+        ack = self._inbox.acknowledge(packet, len(outcome.facts) + len(outcome.published), outcome.reason, "")
+        effects += [Record(event, ack) for event in outcome.facts]
+        effects += [Store(event, ack) for event in outcome.published]
+        if outcome.replan:
+            self._offer_at = self.firmware.offer_at()
+        self.messages_out += len(outcome.down)
+        return [*effects, *outcome.down, self._inbox.ready()]
+
+    def _refuse(self, packet: Publish, reason: int, text: str, effects: list[Effect]) -> list[Effect]:
+        self._inbox.acknowledge(packet, 0, reason, text)
+        return [*effects, self._inbox.ready()]
+
+    def _refused_for_pace(self, topic: str, effects: list[Effect], now: Now) -> bool:
+        verdict = self._pace.published(messages.is_chunk(topic), self.level == V5, now.s)
+        if verdict == "told":
+            self._note(effects, "too_fast", "publishes faster than it may", b"", now)
+        return verdict != "taken"
+
+    def _rejected(self, rejected: Rejected, topic: str, payload: bytes, effects: list[Effect], now: Now) -> None:
+        if rejected.kind is None:
+            return
+        sent = payload if rejected.kind == "bad_payload" else topic.encode()
+        self._note(effects, rejected.kind, rejected.text, sent, now)
+        if self.memory.conduct.bad_messages(now.s) > self._around.limits.bad_messages_a_minute:
+            raise Violation("too many bad messages", BAD_PAYLOAD, "too_many_bad_messages")
+
+    def stored(self, ack: Ack) -> list[Effect]:
+        """One of the events that an acknowledgement waits for is durable."""
+        ack.waiting -= 1
+        return [] if ack.waiting else [self._inbox.ready()]
+
+    # -- time and news --------------------------------------------------------------------------------------------
+
+    def resumed(self, now: float) -> None:
+        """The device can be heard again after nothing was read from it: keep-alive begins anew (MQS-4)."""
+        self._heard_at = now
+
+    def hold_until(self, now: float) -> float | None:
+        """Until when no packet is to be taken from this device: ``inf`` for until an acknowledgement has gone out."""
+        if self.level != V5 and self._inbox.full:
+            return inf
+        return self._pace.hold_until(now)
+
+    def _listening(self, now: Now) -> None:
+        self.firmware.listens(self._outbox.attributes_topic() is not None, now.s)
+        self._offer_at = self.firmware.offer_at()
+
+    def wake_at(self) -> float:
+        """When ``tick`` is to be called, if nothing happens before."""
+        moments = (self._heard_at + self._silence_s, self._offer_at, self.memory.updates.due_at())
+        return min(moment for moment in moments if moment is not None)
+
+    def tick(self, held: bool, now: Now) -> list[Effect]:
+        """What is due; ``held`` says that nothing is being read from the device, so that it cannot be heard."""
+        if held:
+            self._heard_at = now.s
+        if now.s >= self._heard_at + self._silence_s:
+            return [self._bye(KEEP_ALIVE, "keepalive", "silent for 1.5 times its keep-alive")]
+        effects: list[Effect] = [Record(event) for event in self.memory.updates.due(now.s)]
+        if effects:
+            self._offer_at = self.firmware.offer_at()
+        if self._offer_at is not None and now.s >= self._offer_at:
+            effects += self._offer(now)
+        return effects
+
+    def _offer(self, now: Now) -> list[Effect]:
+        effects: list[Effect] = [Record(event) for event in self.firmware.refresh(now.s)]
+        offer_at, topic = self.firmware.offer_at(), self._outbox.attributes_topic()
+        if offer_at is not None and offer_at <= now.s and topic is not None:
+            attributes = self.firmware.offer(now.s)
+            if attributes:
+                effects += self.answer(topic, attributes)
+        self._offer_at = self.firmware.offer_at()
+        return effects
+
+    def answer(self, topic: str, value: messages.JsonObject) -> list[Effect]:
+        """A JSON object to this topic, now or when there is room."""
+        return self._sent(self._outbox.message(topic, messages.compact(value)))
+
+    def directory_changed(self, now: Now) -> list[Effect]:
+        """The directory has news of the device or of its product."""
+        entry = self._around.directory.device_by_token(self._token_digest.hex())
+        if entry is None or entry.device_id != self.device_id or not welcome(entry):
+            return [self._bye(KICKED, "kicked", "the token is not valid any more")]  # MQS-6
+        effects: list[Effect] = [Record(event) for event in self.firmware.directory_changed(now.s)]
+        self.memory.product_id = self.firmware.entry.membership.product_id
+        self._offer_at = self.firmware.offer_at()
+        return effects
+
+    # -- for messages ---------------------------------------------------------------------------------------------
+
+    @property
+    def around(self) -> Surroundings:
+        """What all sessions share."""
+        return self._around
+
+    @property
+    def outbox(self) -> Outbox:
+        """What the device may be sent."""
+        return self._outbox

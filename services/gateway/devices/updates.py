@@ -1,0 +1,329 @@
+"""Attempts to bring one device to one firmware version (FW-7). Pure: times are arguments, facts are returned.
+
+An attempt opens with the first chunk that the device asks for, or when it says ``DOWNLOADING``, and then goes
+
+=====================================================  ==================================================
+reported or seen                                       the attempt
+=====================================================  ==================================================
+chunk requests, ``DOWNLOADING``                        *downloading*
+``DOWNLOADED``, ``VERIFIED``, ``UPDATING``             *downloaded*, *verified*, *applying*
+version report = target                                succeeded, from whatever state; nothing else does
+``FAILED`` or an error text                            failed, ``device_failed``
+``UPDATED``, and 60 s later no report of the target    failed, ``device_says_current``
+was *applying*, came back, reports another version     failed, ``came_back_unchanged``
+connection lost before *applying*                      interrupted; 20 in a row: failed, ``never_completes``
+online, no chunk request for 10 minutes                failed, ``stalled``
+*applying* for 24 hours                                failed, ``did_not_come_back``
+target withdrawn or changed                            failed, ``cancelled``, which counts as no failure
+=====================================================  ==================================================
+
+After a failure the same version is offered again at the next connection, or after 10 minutes, then 20; three failures
+leave the device alone until somebody asks again or the target changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from services.gateway.entries import DeviceEntry
+from shared.events.gateway import UpdateAdvanced, UpdateFailed, UpdateInterrupted, UpdateStarted, UpdateSucceeded
+
+UpdateEvent = UpdateStarted | UpdateAdvanced | UpdateInterrupted | UpdateSucceeded | UpdateFailed
+Progress = Literal["downloading", "downloaded", "verified", "applying"]
+Reason = Literal[
+    "device_says_current",
+    "device_failed",
+    "came_back_unchanged",
+    "never_completes",
+    "stalled",
+    "did_not_come_back",
+    "cancelled",
+]
+
+MOST_FAILURES = 3
+MOST_INTERRUPTIONS = 20
+RETRY_S = 600.0
+"""Pause after the first failure; twice as long after the second."""
+CURRENT_S = 60.0
+STALLED_S = 600.0
+APPLYING_S = 86_400.0
+"""How long *applying* may last; also how long a whole download may lie unapplied."""
+ADVANCE_PERCENT = 5
+ADVANCE_S = 2.0
+TEXT_BYTES = 512
+LAG_S = 10.0
+"""For so long after a failure the directory may not have heard of it."""
+
+_WORDS: dict[str, Progress] = {
+    "DOWNLOADING": "downloading",
+    "DOWNLOADED": "downloaded",
+    "VERIFIED": "verified",
+    "UPDATING": "applying",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the device should run, with the size of its image."""
+
+    product_id: int
+    version: int
+    cause: Literal["lock", "release"]
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Open:
+    wanted: Wanted
+    number: int
+    active_at: float
+    state: Progress = "downloading"
+    percent: int = 0
+    told_percent: int = 0
+    told_at: float = 0.0
+    current_at: float | None = None
+    came_back: bool = False
+
+
+class Updates:
+    """The attempts of one device, over its connections. Lives as long as there is something to remember."""
+
+    __slots__ = (
+        "_attempts",
+        "_done",
+        "_failed_at",
+        "_failures",
+        "_interrupted_at",
+        "_interruptions",
+        "_open",
+        "_version",
+        "device_id",
+    )
+
+    def __init__(self, device_id: str) -> None:
+        self.device_id = device_id
+        self._open: _Open | None = None
+        self._version: int | None = None
+        self._attempts = 0
+        self._failures = 0
+        self._interruptions = 0
+        self._failed_at: float | None = None
+        self._interrupted_at = 0.0
+        self._done = False
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt is open."""
+        return self._open is not None
+
+    @property
+    def downloading(self) -> bool:
+        """Whether an open attempt is not yet being applied."""
+        return self._open is not None and self._open.state != "applying"
+
+    def forgettable(self, now: float) -> bool:
+        """Whether the directory knows all that this does, or it is too old to matter."""
+        if self._open is not None or self._lagging(now):
+            return False
+        return not self._interruptions or now >= self._interrupted_at + APPLYING_S
+
+    def _lagging(self, now: float) -> bool:
+        return self._failed_at is not None and now < self._failed_at + LAG_S
+
+    def know(self, entry: DeviceEntry, now: float) -> None:
+        """Take over what the directory knows of earlier attempts, perhaps on other gateways."""
+        if self._open is not None or entry.attempt_version is None:
+            return
+        lagging = self._lagging(now)
+        if entry.attempt_version != self._version:
+            if not lagging:
+                self._begin_version(entry.attempt_version)
+                self._attempts, self._failures = entry.attempts, entry.failures
+            return
+        self._attempts = max(self._attempts, entry.attempts)
+        self._failures = max(self._failures, entry.failures) if lagging else entry.failures
+
+    def ask_again(self) -> None:
+        """Somebody wants it tried again: earlier failures count no more."""
+        self._failures = 0
+        self._failed_at = None
+
+    def offer_from(self, version: int, connected_at: float) -> float | None:
+        """The earliest moment at which this version may be offered; None while an attempt runs, and for a device that
+        is left alone."""
+        if self._open is not None:
+            return None
+        if version != self._version or not self._failures:
+            return connected_at
+        if self._failures >= MOST_FAILURES:
+            return None
+        if self._failed_at is None or self._failed_at <= connected_at:
+            return connected_at
+        return self._failed_at + RETRY_S * self._failures
+
+    def connected(self) -> None:
+        """A connection of the device begins; an attempt that is still open is being applied."""
+        if self._open is not None:
+            self._open.came_back = True
+
+    def lost(self, now: float) -> list[UpdateEvent]:
+        """The connection is over."""
+        attempt = self._open
+        if attempt is None or attempt.state == "applying":
+            return []
+        self._interruptions += 1
+        self._interrupted_at = now
+        if self._interruptions >= MOST_INTERRUPTIONS:
+            return self._fail("never_completes", f"interrupted {MOST_INTERRUPTIONS} times in a row", now)
+        self._open = None
+        wanted = attempt.wanted
+        return [UpdateInterrupted(self.device_id, wanted.product_id, wanted.version, attempt.number, attempt.percent)]
+
+    def chunk(self, wanted: Wanted, end_byte: int, now: float) -> list[UpdateEvent]:
+        """The device asked for its target's image up to this byte."""
+        events = self._opened(wanted, now)
+        attempt = self._attempt()
+        attempt.active_at = now
+        percent = min(100, end_byte * 100 // max(1, wanted.size_bytes))
+        if attempt.state != "downloading":
+            if percent >= attempt.percent:  # a chunk asked for once more: nothing new
+                return events
+            attempt.state, attempt.percent, attempt.came_back = "downloading", percent, False
+            return [*events, self._advanced(now)]
+        attempt.percent = max(attempt.percent, percent)
+        if attempt.percent >= attempt.told_percent + ADVANCE_PERCENT and now >= attempt.told_at + ADVANCE_S:
+            events.append(self._advanced(now))
+        return events
+
+    def says(self, word: str, error: str, wanted: Wanted | None, now: float) -> list[UpdateEvent]:
+        """The device reported a state or an error (MQF-8)."""
+        if word == "FAILED" or error:
+            return self._fail("device_failed", _clean(error), now) if self._open else []
+        if word == "UPDATED":
+            if self._open is not None and self._open.current_at is None:
+                self._open.current_at = now
+            return []
+        state = _WORDS.get(word)
+        if state is None:
+            return []
+        events: list[UpdateEvent] = []
+        if self._open is None:
+            if word != "DOWNLOADING" or wanted is None:
+                return []
+            events = self._opened(wanted, now)
+        attempt = self._attempt()
+        if attempt.state == state:
+            return events
+        attempt.state, attempt.came_back, attempt.active_at = state, False, now
+        if state != "downloading":
+            attempt.percent = 100
+        return [*events, self._advanced(now)]
+
+    def reported(self, runs_target: bool, now: float) -> list[UpdateEvent]:
+        """The device reported the version it runs, which is its target or is not."""
+        attempt = self._open
+        if attempt is None:
+            return []
+        if runs_target:
+            return self._succeed(attempt.wanted.product_id, attempt.wanted.version, attempt.number)
+        if attempt.state == "applying" and attempt.came_back:
+            return self._fail("came_back_unchanged", "came back with another version", now)
+        return []
+
+    def reported_late(self, product_id: int, version: int) -> list[UpdateEvent]:
+        """The device changed to its target version while no attempt was open: the last attempt at it, which an
+        interruption or a restart of the gateway ended for us, has succeeded after all."""
+        if self._open is not None or version != self._version or not self._attempts or self._done:
+            return []
+        return self._succeed(product_id, version, self._attempts)
+
+    def retarget(self, wanted: Wanted | None, now: float) -> list[UpdateEvent]:
+        """What the device should run now; an attempt at anything else is cancelled."""
+        attempt = self._open
+        if attempt is None:
+            return []
+        aim = attempt.wanted
+        if wanted is not None and (wanted.product_id, wanted.version) == (aim.product_id, aim.version):
+            return []
+        return self._fail("cancelled", "the target was withdrawn or changed", now)
+
+    def due_at(self) -> float | None:
+        """When ``due`` has something to say, if nothing happens before."""
+        attempt = self._open
+        if attempt is None:
+            return None
+        limit = attempt.active_at + (STALLED_S if attempt.state == "downloading" else APPLYING_S)
+        return limit if attempt.current_at is None else min(limit, attempt.current_at + CURRENT_S)
+
+    def due(self, now: float) -> list[UpdateEvent]:
+        """What has taken too long."""
+        attempt, due_at = self._open, self.due_at()
+        if attempt is None or due_at is None or now < due_at:
+            return []
+        if attempt.current_at is not None and now >= attempt.current_at + CURRENT_S:
+            return self._fail("device_says_current", "says UPDATED and reports another version", now)
+        if attempt.state == "applying":
+            return self._fail("did_not_come_back", "", now)
+        return self._fail("stalled", f"{attempt.state}, and nothing since", now)
+
+    def _attempt(self) -> _Open:
+        assert self._open is not None
+        return self._open
+
+    def _begin_version(self, version: int) -> None:
+        self._version = version
+        self._done = False
+        self._attempts = self._failures = self._interruptions = 0
+        self._failed_at = None
+
+    def _opened(self, wanted: Wanted, now: float) -> list[UpdateEvent]:
+        events = self.retarget(wanted, now)
+        if self._open is not None:
+            return events
+        if wanted.version != self._version:
+            self._begin_version(wanted.version)
+        self._attempts += 1
+        self._done = False
+        self._open = _Open(wanted, self._attempts, now, told_at=now)
+        return [
+            *events,
+            UpdateStarted(
+                self.device_id, wanted.product_id, wanted.version, self._attempts, wanted.cause, wanted.size_bytes
+            ),
+        ]
+
+    def _advanced(self, now: float) -> UpdateAdvanced:
+        attempt = self._attempt()
+        attempt.told_at, attempt.told_percent = now, attempt.percent
+        wanted = attempt.wanted
+        return UpdateAdvanced(
+            self.device_id, wanted.product_id, wanted.version, attempt.number, attempt.state, attempt.percent
+        )
+
+    def _succeed(self, product_id: int, version: int, number: int) -> list[UpdateEvent]:
+        self._open = None
+        self._done = True
+        self._failures = self._interruptions = 0
+        self._failed_at = None
+        return [UpdateSucceeded(self.device_id, product_id, version, number)]
+
+    def _fail(self, reason: Reason, text: str, now: float) -> list[UpdateEvent]:
+        attempt = self._attempt()
+        self._open = None
+        self._interruptions = 0
+        if reason != "cancelled":
+            self._failures += 1
+            self._failed_at = now
+        wanted = attempt.wanted
+        return [
+            UpdateFailed(
+                self.device_id, wanted.product_id, wanted.version, attempt.number, reason, text, self._failures
+            )
+        ]
+
+
+def _clean(text: str) -> str:
+    """Without control characters, at most ``TEXT_BYTES`` of UTF-8."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode()[:TEXT_BYTES].decode(errors="ignore")

@@ -1,0 +1,182 @@
+"""One HTTP call on its way through the API: who asks, what for, and the calls to services that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+from uuid import UUID, uuid4
+
+import marshmallow as ma
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway.entries import OrgEntry, ProductEntry, TokenEntry
+from services.gateway.http.limits import Positions, Rate, Slots, UnknownTokens
+from services.gateway.http.ports import Services
+from shared.auth.permissions import ANONYMOUS, Caller
+from shared.context import Context
+from shared.errors import Misuse, Refused
+from shared.ids import derived_uuid
+from shared.store.port import Position
+
+POSITION_HEADER = "X-Flotilla-Position"
+REPEAT_HEADER = "Idempotency-Key"
+MAX_REPEAT_KEY = 128
+MAX_POSITION = 2**63 - 1
+
+T = TypeVar("T")
+Handler = Callable[["Call"], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A row of the contract. The handler returns the document to answer with ``status``, or a ``Response``.
+
+    ``body``: ``fields`` (JSON or form, read before the handler runs), ``upload`` (the handler reads it) or ``none``.
+    ``secret``: the answer holds a secret and must not be cached.
+    """
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    permission: str
+    summary: str
+    handler: Handler
+    response: ma.Schema | None
+    request: ma.Schema | None = None
+    query: ma.Schema | None = None
+    body: Literal["fields", "upload", "none"] = "none"
+    status: int = 200
+    secret: bool = False
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An access token that is good, and whose it is."""
+
+    token_digest: str
+    token: TokenEntry
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.token.account_id, self.token.org_id)
+
+
+class Edge:
+    """What all calls share."""
+
+    def __init__(self, services: Services) -> None:
+        limits, clock = services.limits, services.clock
+        self.services = services
+        self.positions = Positions()
+        self.unknown_tokens = UnknownTokens(clock)
+        self.slots = Slots(limits.streams_per_token)
+        self.logins = Rate(limits.failed_logins_burst, limits.failed_logins_per_s, clock, what="failed logins")
+        self.sign_ups = Rate(limits.sign_ups_burst, limits.sign_ups_per_s, clock, what="new accounts")
+        self.lookups = Rate(limits.unknown_tokens_burst, limits.unknown_tokens_per_s, clock, what="invalid logins")
+        self.openapi: Mapping[str, Any] = {}
+
+
+@dataclass(slots=True)
+class Call:
+    """One request. ``params`` are decoded path segments; ``body`` and ``query`` what their schemas made of them;
+    ``position`` is the last one that a command of this call reached."""
+
+    edge: Edge
+    route: Route
+    request: Request
+    params: Mapping[str, str]
+    session: Session | None = None
+    product_entry: ProductEntry | None = None
+    org_entry: OrgEntry | None = None
+    fields: dict[str, Any] | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, Any] = field(default_factory=dict)
+    after: Position | None = None
+    position: Position | None = None
+    _context: Context | None = None
+
+    @property
+    def services(self) -> Services:
+        return self.edge.services
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, as the table of permissions knows them."""
+        return ANONYMOUS if self.session is None else self.session.caller
+
+    @property
+    def signed_in(self) -> Session:
+        """The session of a route that needs one."""
+        return _present(self.session)
+
+    @property
+    def product(self) -> ProductEntry:
+        """The product in the path."""
+        return _present(self.product_entry)
+
+    @property
+    def org(self) -> OrgEntry:
+        """The organization in the path."""
+        return _present(self.org_entry)
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from."""
+        return self.request.client.host if self.request.client else ""
+
+    @property
+    def context(self) -> Context:
+        """The circumstances of this call's command; the same command when the client repeats its Idempotency-Key."""
+        if self._context is None:
+            account = self.caller.account_id
+            actor = f"account:{account}" if account else "anonymous"
+            made = Context.new(actor, f"gateway:{self.services.gateway}", self._command_id())
+            self._context = replace(made, after=self.after)
+        return self._context
+
+    def _command_id(self) -> UUID:
+        key = self.request.headers.get(REPEAT_HEADER)
+        account = self.caller.account_id
+        if key is None or account is None:
+            return uuid4()
+        if not 1 <= len(key) <= MAX_REPEAT_KEY:
+            raise Refused("invalid_request", f"{REPEAT_HEADER}: 1 to {MAX_REPEAT_KEY} characters.")
+        return derived_uuid("idempotency", account, self.route.method, self.request.scope["path"], key)
+
+    async def ask(
+        self, service: str, method: str, *, timeout_s: float = 10.0, context: Context | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Call a service; the ``position`` of a command's answer is kept here and not passed on."""
+        made = context or self.context
+        answer: dict[str, Any] = dict(
+            await self.services.bus.call(service, method, made, timeout_s=timeout_s, **arguments) or {}
+        )
+        position = answer.pop("position", None)
+        if position is not None:
+            self.position = Position(max(int(position), self.position or 0))
+        return answer
+
+    def asked_after(self) -> Position | None:
+        """The position that the client says it has seen."""
+        text = self.request.headers.get(POSITION_HEADER)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_POSITION):
+            raise Refused("invalid_request", f"{POSITION_HEADER}: not a position.")
+        return Position(int(text))
+
+    def conclude(self, response: Response) -> None:
+        """Tell the client the position that its command reached, and remember it for its token."""
+        if self.position is None:
+            return
+        response.headers[POSITION_HEADER] = str(self.position)
+        if self.session is not None:
+            self.edge.positions.remember(self.session.token_digest, self.position)
+
+
+def _present(value: T | None) -> T:
+    if value is None:
+        raise Misuse("this route has no such thing in its path or permission")
+    return value

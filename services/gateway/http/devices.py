@@ -1,0 +1,108 @@
+"""Devices of a product (contract 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.gateway.http.calls import Call
+from services.gateway.http.errors import NO_DEVICE
+from shared.errors import NotFound, Refused
+from shared.ids import DeviceId, device_id
+
+FILTERS = ("device_id", "name", "quarantined", "online", "owner", "firmware_version", "development")
+TOKENS_S = 30.0
+
+
+def device_in_path(call: Call) -> DeviceId:
+    """The device ID in the path; whatever is none is not a device of this product."""
+    found = device_id(call.params["device"])
+    if found is None:
+        raise NotFound(NO_DEVICE)
+    return found
+
+
+async def list_devices(call: Call) -> Any:
+    query = call.query
+    if query.get("serial_number"):  # no device's serial number is known, so none has this one
+        meta = {"page": query["page"], "per_page": query["per_page"], "total": 0, "total_pages": 1, "next": None}
+        return {"devices": [], "customers": [], "meta": meta}
+    filters = {name: query[name] for name in FILTERS if name in query}
+    groups = [name for name in query.get("groups", "").split(",") if name]
+    if groups:
+        filters["groups"] = groups
+    listed = await call.ask(
+        "devices",
+        "list_devices",
+        product_id=call.product.product_id,
+        filters=filters,
+        sort=query["sort"],
+        descending=query["direction"] == "desc",
+        page=query["page"],
+        per_page=query["per_page"],
+        after=query["after"],
+    )
+    return {**listed, "devices": [_with_platform(call, device) for device in listed["devices"]]}
+
+
+async def read_device(call: Call) -> Any:
+    device_id = device_in_path(call)
+    device = await call.ask("devices", "get_device", product_id=call.product.product_id, device_id=device_id)
+    return _with_platform(call, device)
+
+
+def _with_platform(call: Call, device: dict[str, Any]) -> dict[str, Any]:
+    """Every device has its product's platform, also in the moment when the service has not heard of the product."""
+    return device if device["platform_id"] is not None else {**device, "platform_id": call.product.platform_id}
+
+
+async def update_device(call: Call) -> Any:
+    changes = dict(call.body)
+    if "signal" in changes:
+        raise Refused("not_supported", "signal: Devices cannot be made to signal yet.")
+    if changes.get("desired_firmware_version") is None and changes.pop("flash", False):
+        raise Refused("invalid_request", "flash: Needs desired_firmware_version, the version to lock to.")
+    if not changes:
+        raise Refused("invalid_request", "The body names nothing that can be changed.")
+    return await call.ask(
+        "devices",
+        "update_device",
+        product_id=call.product.product_id,
+        device_id=device_in_path(call),
+        changes=changes,
+    )
+
+
+async def remove_device(call: Call) -> Any:
+    await call.ask(
+        "devices",
+        "remove_device",
+        product_id=call.product.product_id,
+        device_id=device_in_path(call),
+        deny=call.body["deny"],
+    )
+
+
+async def issue_device_token(call: Call) -> Any:
+    tokens = await _replace_tokens(call, [device_in_path(call)])
+    return {"token": tokens[0]["token"]}
+
+
+async def issue_device_tokens(call: Call) -> Any:
+    asked: list[str] = call.body["device_ids"]
+    found = [device_id(text) for text in asked]
+    bad = next((text for text, device in zip(asked, found, strict=True) if device is None), None)
+    if bad is not None:
+        raise Refused("invalid_request", f"device_ids: {bad[:64]!r} is no device ID.")
+    unique = list(dict.fromkeys(str(device) for device in found))
+    return {"ok": True, "tokens": await _replace_tokens(call, unique)}
+
+
+async def _replace_tokens(call: Call, device_ids: list[Any]) -> Any:
+    answer = await call.ask(
+        "devices",
+        "replace_tokens",
+        timeout_s=TOKENS_S,
+        product_id=call.product.product_id,
+        device_ids=device_ids,
+    )
+    return answer["tokens"]

@@ -1,0 +1,125 @@
+"""Firmware versions of a product: upload, download, release (contract 9)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from starlette.responses import Response, StreamingResponse
+
+from services.gateway.http import bodies
+from services.gateway.http.calls import Call
+from services.gateway.http.errors import NO_FIRMWARE
+from services.gateway.http.fields import load
+from services.gateway.http.requests import FirmwareUpload
+from services.gateway.http.uploads import BlobSink, receive_upload
+from shared.blobs import Blobs
+from shared.errors import NotFound, Refused, Unavailable
+from shared.ids import MAX_FIRMWARE_VERSION
+
+KIB = 1_024
+MAX_MODULE_BYTES = {"Core": 108 * KIB, "Photon": 128 * KIB, "P0": 128 * KIB, "P1": 128 * KIB, "Electron": 128 * KIB}
+MAX_MQTT_BYTES = 8 * KIB * KIB
+PIECE_BYTES = 65_536
+UPLOAD_S = 30.0
+
+
+async def list_versions(call: Call) -> Any:
+    answer = await call.ask("firmware", "list_versions", product_id=call.product.product_id)
+    return answer["versions"]
+
+
+async def upload_version(call: Call) -> Any:
+    if bodies.media_type(call.request) != bodies.MULTIPART:
+        raise Refused("invalid_request", "Firmware is uploaded as multipart/form-data with a part named file.")
+    most = MAX_MODULE_BYTES.get(call.product.device_type, MAX_MQTT_BYTES)
+    sink = BlobSink(call.services.blobs)
+    uploaded = await receive_upload(
+        call.request,
+        sink,
+        max_bytes=most,
+        limits=call.services.limits,
+        too_large=f"Firmware for {call.product.device_type} has at most {most} bytes.",
+    )
+    try:
+        if uploaded.file_name is None or uploaded.size_bytes == 0:
+            raise Refused("invalid_request", "file: The upload has no file, or an empty one.")
+        stated = load(FirmwareUpload(), uploaded.fields, as_form=True)
+    except Refused:
+        await sink.abort()
+        raise
+    sha256, size_bytes = await sink.finish()
+    return await call.ask(
+        "firmware",
+        "upload_version",
+        timeout_s=UPLOAD_S,
+        product_id=call.product.product_id,
+        **stated,
+        file_name=uploaded.file_name or "firmware.bin",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        uploaded_by=call.signed_in.token.email,
+    )
+
+
+async def read_version(call: Call) -> Any:
+    found = await _get_version(call)
+    return {name: value for name, value in found.items() if name != "sha256"}
+
+
+async def download_version(call: Call) -> Response:
+    """The bytes as they were uploaded."""
+    found = await _get_version(call)
+    blobs, sha256, size_bytes = call.services.blobs, found["sha256"], found["size"]
+    headers = {"Content-Length": str(size_bytes), "Content-Disposition": attachment(found["name"])}
+    if call.request.method == "HEAD":
+        return Response(headers=headers, media_type="application/octet-stream")
+    try:
+        first = await asyncio.to_thread(blobs.read, sha256, 0, PIECE_BYTES)
+    except NotFound:
+        raise Unavailable(f"the blob {sha256} is not stored here") from None
+    pieces = _pieces(blobs, sha256, first, size_bytes)
+    return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
+
+
+async def _pieces(blobs: Blobs, sha256: str, first: bytes, size_bytes: int) -> AsyncIterator[bytes]:
+    yield first
+    sent = len(first)
+    while sent < size_bytes:
+        piece = await asyncio.to_thread(blobs.read, sha256, sent, PIECE_BYTES)
+        if not piece:
+            raise Unavailable(f"the blob {sha256} ends at {sent} of {size_bytes} bytes")
+        sent += len(piece)
+        yield piece
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition for any file name."""
+    plain = re.sub(r'[^\x20-\x7e]|["\\]', "_", name)
+    also = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'attachment; filename="{plain}"{also}'
+
+
+async def release_version(call: Call) -> Any:
+    body = call.body
+    if body.get("groups"):
+        raise Refused("not_supported", "groups: Releases to groups are not supported yet.")
+    released = await call.ask(
+        "firmware",
+        "release_version",
+        product_id=call.product.product_id,
+        version=body["version"],
+        product_default=body.get("product_default", True),
+        intelligent=body["intelligent"],
+    )
+    return {**released, "ok": True}
+
+
+async def _get_version(call: Call) -> dict[str, Any]:
+    text = call.params["version"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_FIRMWARE_VERSION):
+        raise NotFound(NO_FIRMWARE)
+    return await call.ask("firmware", "get_version", product_id=call.product.product_id, version=int(text))

@@ -1,0 +1,104 @@
+"""OpenAPI 3 from the route table and its schemas."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import marshmallow as ma
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+
+from services.gateway.http.bodies import FORM, MULTIPART
+from services.gateway.http.calls import POSITION_HEADER, REPEAT_HEADER, Route
+from services.gateway.http.documents import Error
+from shared.auth.permissions import role_for
+
+JSON = "application/json"
+_POSITION = {"description": "what has been seen, for reads of one's own writes", "schema": {"type": "integer"}}
+_UPLOADED_FILE = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+
+
+def _schema_name(schema: Any) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    return str(kind.__name__)
+
+
+def describe(routes: Iterable[Route], version: str) -> Mapping[str, Any]:
+    """The whole document."""
+    spec = APISpec(
+        title="Flotilla",
+        version=version,
+        openapi_version="3.0.3",
+        info={"description": "Control plane for fleets of connected hardware."},
+        plugins=[MarshmallowPlugin(schema_name_resolver=_schema_name)],
+    )
+    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(re.sub(r":\w+}", "}", route.path), {})[route.method.lower()] = _operation(route)
+    for path, operations in paths.items():
+        parameters = [_path_parameter(name) for name in re.findall(r"{(\w+)}", path)]
+        spec.path(path=path, operations=operations, parameters=parameters)
+    document: Mapping[str, Any] = spec.to_dict()
+    return document
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    signed_in = role_for(route.permission) != "anonymous"
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "x-permission": route.permission,
+        "parameters": _parameters(route, signed_in),
+        "responses": {
+            str(route.status): _answer(route),
+            "default": {"description": "an error", "content": _json(Error)},
+        },
+    }
+    if signed_in:
+        operation["security"] = [{"bearer": []}]
+    if route.request is not None:
+        operation["requestBody"] = {"content": _request_body(route)}
+    return operation
+
+
+def _parameters(route: Route, signed_in: bool) -> list[Any]:
+    parameters: list[Any] = []
+    if route.query is not None:
+        parameters.append({"in": "query", "schema": type(route.query)})
+    if signed_in:
+        parameters.append({"in": "header", "name": POSITION_HEADER, **_POSITION})
+    if signed_in and route.method != "GET":
+        parameters.append({"in": "header", "name": REPEAT_HEADER, "schema": {"type": "string", "maxLength": 128}})
+    return parameters
+
+
+def _request_body(route: Route) -> dict[str, Any]:
+    schema = type(route.request)
+    if route.body != "upload":
+        return {JSON: {"schema": schema}, FORM: {"schema": schema}}
+    upload = {MULTIPART: {"schema": {"allOf": [schema, _UPLOADED_FILE]}}}
+    only_one = {JSON: {"schema": schema}, FORM: {"schema": schema}}
+    return upload if route.permission == "firmware.upload" else {**only_one, **upload}
+
+
+def _answer(route: Route) -> dict[str, Any]:
+    if route.status == 204:
+        return {"description": "done"}
+    answer: dict[str, Any] = {"description": route.summary}
+    if route.media_type != JSON:
+        answer["content"] = {route.media_type: {"schema": {"type": "string"}}}
+    elif route.response is not None:
+        answer["content"] = _json(route.response)
+    if role_for(route.permission) != "anonymous" and route.method != "GET":
+        answer["headers"] = {POSITION_HEADER: _POSITION}
+    return answer
+
+
+def _json(schema: ma.Schema | type[ma.Schema]) -> dict[str, Any]:
+    return {JSON: {"schema": schema}}
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"in": "path", "name": name, "required": True, "schema": {"type": "string"}}

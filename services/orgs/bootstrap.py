@@ -1,0 +1,37 @@
+"""What the ``orgs`` service is made of."""
+
+from __future__ import annotations
+
+from services.orgs.service import OrgsService
+from services.orgs.views import VIEWS
+from shared.bus.host import ServiceHost
+from shared.bus.providers import ClockProvider, EventStreams, Views
+from shared.bus.relay import Relay
+from shared.bus.transport import Transport
+from shared.clock import Clock, system_clock
+from shared.events.contracts import CONTRACTS
+from shared.projections.database import Database
+from shared.projections.projector import Projector
+from shared.runtime import Owner, Runtime
+from shared.settings import Settings
+from shared.store.port import EventStore
+from shared.streams import Streams
+
+
+def build(settings: Settings, transport: Transport, store: EventStore, *, clock: Clock = system_clock) -> Runtime:
+    """The service, ready to start; the caller owns transport and store."""
+    database = Database(settings.db, "orgs")
+    projector = Projector("orgs", store, database, VIEWS, CONTRACTS, clock=clock)
+    host = ServiceHost(
+        OrgsService,
+        transport,
+        workers=settings.workers,
+        provide={
+            "streams": EventStreams(Streams(store, CONTRACTS)),
+            "views": Views(database, projector),
+            "clock": ClockProvider(clock),
+        },
+    )
+    types = CONTRACTS.of_service("orgs")
+    relay = Relay("orgs", store, transport, database.checkpoints(), types, contracts=CONTRACTS)
+    return Runtime("orgs", [Owner("orgs database", database.close), projector, relay, host])

@@ -1,0 +1,271 @@
+"""From the store to the bus: a service's events, published in order, at least once.
+
+One relay a service is active, over all its replicas: the one that has the lock ``relay-lock-<service>``. It follows
+the store from its checkpoint, publishes without waiting for each confirmation (a window of them is open), and moves
+the checkpoint only over what is confirmed. Whatever goes wrong, it begins again at the checkpoint; what was published
+twice has the same ids.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from shared.bus import wire
+from shared.bus.messages import to_message
+from shared.bus.transport import Lock, Transport
+from shared.errors import Unavailable
+from shared.events.contracts import Registry, metadata
+from shared.store.port import CaughtUp, EventStore, Only, Position, Recorded, Subscription
+
+log = logging.getLogger(__name__)
+
+WINDOW = 256
+"""Published events that may be unconfirmed."""
+PAUSE_S = 0.5
+"""Between a failure and the next attempt."""
+WAIT_S = 1.0
+"""Longest wait without looking whether to stop."""
+QUIET_S = 5.0
+"""How often the checkpoint moves over events of others, when there are none of ours."""
+
+
+class Checkpoints(Protocol):
+    """Where positions are kept: see ``shared.projections.database``."""
+
+    def load(self, name: str) -> Position | None: ...
+
+    def advance(self, name: str, old: Position | None, new: Position) -> bool: ...
+
+
+@dataclass(slots=True)
+class _Sent:
+    position: Position
+    done: Future[None]
+
+
+class Relay:
+    """See the module. ``types`` are the event types that the service owns; ``source`` names the exchange if it is not
+    the service itself. Events of types that ``contracts`` does not know are published as they are."""
+
+    def __init__(
+        self,
+        service: str,
+        store: EventStore,
+        transport: Transport,
+        checkpoints: Checkpoints,
+        types: frozenset[str],
+        *,
+        source: str | None = None,
+        contracts: Registry,
+    ) -> None:
+        unknown = types - {contract.name for contract in contracts}
+        if unknown:
+            raise ValueError(f"relay of {service}: no contract for {', '.join(sorted(unknown))}")
+        self.name = f"relay {service}"
+        self._lock_name = f"relay-lock-{source or service}"
+        self._checkpoint = f"relay-{source or service}"
+        self._source = source or service
+        self._store = store
+        self._transport = transport
+        self._checkpoints = checkpoints
+        self._only = Only(types=types)
+        self._changed = threading.Condition()
+        self._has_lock = False
+        self._stopping = False
+        self._position: Position | None = None
+        self._problem = ""
+        self._lock: Lock | None = None
+        self._thread: threading.Thread | None = None
+        self._run: _Run | None = None
+
+    def start(self) -> None:
+        """Stand in line for the lock; returns at once."""
+        self._stopping = False
+        self._thread = threading.Thread(target=self._follow, name=self.name, daemon=True)
+        self._thread.start()
+        self._lock = self._transport.lock(self._lock_name, self._on_lock)
+
+    def stop(self) -> None:
+        """Publish nothing more and give up the lock; what is unconfirmed is published again by the next one."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            run = self._run
+        if run is not None:
+            run.stop()
+        if self._thread is not None:
+            self._thread.join(10.0)
+            self._thread = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def status(self) -> dict[str, Any]:
+        """``active`` here or standing by; the confirmed ``position`` and the store's ``head``, as far as known."""
+        try:
+            head = self._store.head()
+        except Unavailable:
+            head = None
+        run = self._run
+        return {
+            "source": self._source,
+            "active": run is not None,
+            "position": self._position,
+            "head": head,
+            "unconfirmed": 0 if run is None else run.unconfirmed,
+            "problem": self._problem,
+        }
+
+    def _on_lock(self, has_lock: bool) -> None:
+        with self._changed:
+            self._has_lock = has_lock
+            self._changed.notify_all()
+            run = self._run
+        if not has_lock and run is not None:
+            run.stop()
+
+    def _follow(self) -> None:
+        while self._wait_for_lock():
+            try:
+                self._publish_all()
+            except Exception as problem:
+                self._problem = str(problem)
+                log.warning("%s: begins again at its checkpoint: %s", self.name, problem, exc_info=problem)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping, PAUSE_S)
+
+    def _wait_for_lock(self) -> bool:
+        with self._changed:
+            while not self._has_lock and not self._stopping:
+                self._changed.wait(WAIT_S)
+            return not self._stopping
+
+    def _publish_all(self) -> None:
+        position = self._position = self._checkpoints.load(self._checkpoint)
+        run = _Run(self._store.subscribe(position, self._only), position, self._moved)
+        with self._changed:
+            if not self._has_lock or self._stopping:
+                return
+            self._run = run
+        confirmer = threading.Thread(target=run.confirm, name=f"{self.name} confirmations", daemon=True)
+        confirmer.start()
+        try:
+            for item in run.subscription:
+                if isinstance(item, CaughtUp):
+                    run.caught_up(item.position)
+                elif not run.send(item, self._send(item)):
+                    break
+        finally:
+            run.stop()
+            confirmer.join(10.0)
+            with self._changed:
+                self._run = None
+        if run.problem is not None:
+            raise run.problem
+
+    def _send(self, recorded: Recorded) -> Future[None]:
+        headers = wire.to_headers({"correlation_id": metadata(recorded).correlation})
+        body = wire.encode(to_message(recorded))
+        return self._transport.publish(self._source, recorded.type, body, headers, handled=True)
+
+    def _moved(self, old: Position | None, new: Position) -> bool:
+        if not self._checkpoints.advance(self._checkpoint, old, new):
+            return False
+        self._position = new
+        self._problem = ""
+        return True
+
+
+class _Run:
+    """One stretch of being active: the window of unconfirmed events between two threads."""
+
+    def __init__(self, subscription: Subscription, position: Position | None, moved: Any) -> None:
+        self.subscription = subscription
+        self.problem: Exception | None = None
+        self._position = position
+        self._moved = moved
+        self._window: deque[_Sent] = deque()
+        self._passed: Position | None = None
+        self._quiet_since = monotonic()
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    @property
+    def unconfirmed(self) -> int:
+        return len(self._window)
+
+    def stop(self) -> None:
+        """End both threads."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self.subscription.stop()
+
+    def send(self, recorded: Recorded, done: Future[None]) -> bool:
+        """Put a published event into the window, waiting for room; False when the run is over."""
+        with self._changed:
+            self._window.append(_Sent(recorded.position, done))
+        done.add_done_callback(self._wake)
+        with self._changed:
+            while len(self._window) >= WINDOW and not self._stopped:
+                self._changed.wait(WAIT_S)
+            return not self._stopped
+
+    def caught_up(self, position: Position | None) -> None:
+        """There is nothing of ours up to here, beyond what is in the window."""
+        with self._changed:
+            self._passed = position
+            self._changed.notify_all()
+
+    def confirm(self) -> None:
+        """Move the checkpoint over what is confirmed, as far as there is no gap."""
+        try:
+            while True:
+                confirmed = self._confirmed()
+                if confirmed is None:
+                    return
+                if self._position is None or confirmed > self._position:
+                    if not self._moved(self._position, confirmed):
+                        raise Unavailable("somebody else moved the checkpoint")
+                    self._position = confirmed
+        except Exception as problem:  # noqa: BLE001 - the thread that follows raises it
+            self.problem = problem
+            self.stop()
+
+    def _wake(self, _done: Future[None]) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _confirmed(self) -> Position | None:
+        """Wait until something is; None when the run is over."""
+        with self._changed:
+            while not self._stopped:
+                reached: Position | None = None
+                while self._window and self._window[0].done.done():
+                    reached = self._reached(self._window[0])
+                    self._window.popleft()
+                if reached is None and not self._window and self._is_quiet():
+                    reached = self._passed
+                if reached is not None:
+                    self._quiet_since = monotonic()
+                    self._changed.notify_all()
+                    return reached
+                self._changed.wait(WAIT_S if self._window or self._passed != self._position else None)
+        return None
+
+    def _is_quiet(self) -> bool:
+        behind = self._passed is not None and (self._position is None or self._passed > self._position)
+        return behind and monotonic() - self._quiet_since >= QUIET_S
+
+    @staticmethod
+    def _reached(sent: _Sent) -> Position:
+        problem = sent.done.exception()
+        if problem is not None:
+            raise problem
+        return sent.position

@@ -1,0 +1,327 @@
+"""One view, stepped page by page: rows, counters and position move in one transaction, or none of them does.
+
+The position moves by compare-and-set, so of several processes that run the same view each page is applied by one. Who
+loses stands by: it follows the position of the other and takes over when that has not moved for ``TAKE_OVER_S``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from shared.errors import Unavailable
+from shared.events.contracts import Registry
+from shared.projections.database import Database
+from shared.projections.folding import Touch, fold
+from shared.projections.parked import ParkedEvents, describe
+from shared.projections.rows import Rows
+from shared.projections.tables import ViewTables, checkpoints
+from shared.projections.view import Key
+from shared.store.port import EventStore, Only, Page, Position, Recorded
+
+log = logging.getLogger(__name__)
+
+TAKE_OVER_S = 1.0
+"""A stand-by takes over when the other has not moved for so long although there is something to do."""
+STANDBY_POLL_S = 0.05
+GROWN_PAGES = 4
+"""A page far from the end is at most so many times ``page_events``, and ``GROWN_PAGE_BYTES`` of data."""
+GROWN_PAGE_BYTES = 8 * 1024 * 1024
+SAVE_S = 5.0
+"""A position that moved without any matching event is saved this often; after a crash it is looked for again."""
+BACK_OFF_S = (0.1, 5.0)
+
+OnChanged = Callable[[Sequence[Key]], None]
+
+
+class PoisonError(Exception):
+    """A view that stops at poison met an event that it cannot fold."""
+
+    def __init__(self, view: str, recorded: Recorded, error: BaseException) -> None:
+        super().__init__(f"{view} stops at {recorded.type} {recorded.stream}/{recorded.version}: {describe(error)}")
+
+
+class LostRace(Exception):
+    """Somebody else moved the position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What is stored about how far a view is."""
+
+    position: Position | None
+    version: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all views of a projector share."""
+
+    store: EventStore
+    database: Database
+    contracts: Registry
+    parked: ParkedEvents
+    page_events: int
+    stopping: threading.Event
+
+
+def _is_poison(error: Exception) -> bool:
+    """Whether the event is to blame, not the store or the database: they would fail with the next one too."""
+    if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
+        return True
+    if isinstance(error, sa.exc.InterfaceError):  # SQLite's word for a value of a type that it cannot keep
+        return not error.connection_invalidated
+    return not isinstance(error, sa.exc.SQLAlchemyError | Unavailable | LostRace | PoisonError | OSError | MemoryError)
+
+
+def _advance(dialect: sa.Dialect) -> str:
+    """The compare-and-set of a position, with the parameters new, name, epoch, old."""
+    at = checkpoints.c
+    old = sa.bindparam("old", type_=sa.BigInteger)
+    statement = (
+        sa.update(checkpoints)
+        .where(at.name == sa.bindparam("name_"), at.epoch == sa.bindparam("epoch_"))
+        .where(at.position.is_not_distinct_from(old))
+        .values(position=sa.bindparam("new"))
+    )
+    return str(statement.compile(dialect=dialect))
+
+
+class ViewRunner:
+    """Steps the tables of one view. ``lock`` is held while it steps; what it says about itself may be read without.
+
+    ``looked`` is how far it has looked, ``position`` what of it is saved, ``oldest_at`` the time of an event that is
+    not later than the first that it has not applied, ``error`` what keeps it from going on.
+    """
+
+    def __init__(self, tools: Tools, tables: ViewTables, changed: OnChanged, moved: Callable[[], None]) -> None:
+        self.tools = tools
+        self.tables = tables
+        self.view = tables.view
+        self.lock = threading.RLock()
+        self.looked: Position | None = None
+        self.position: Position | None = None
+        self.epoch = 0
+        self.at_end = False
+        self.oldest_at: datetime | None = None
+        self.error: str | None = None
+        self.due_at = 0.0
+        self.stored_version = self.view.version
+        self._rows = Rows(tools.database, tables)
+        self._advance = _advance(tools.database.dialect)
+        self._page_events = tools.page_events
+        self._only = Only(types=self.view.event_types)
+        self._changed = changed
+        self._moved = moved
+        self._failures = 0
+        self._saved_at = time.monotonic()
+        self._standing_by = False
+        self._take_over_at = 0.0
+
+    # what is stored
+
+    def stored(self, connection: sa.Connection, *, hold: bool = False) -> Checkpoint | None:
+        """The stored checkpoint; ``hold``: nobody else moves it until this transaction ends."""
+        query = sa.select(checkpoints.c.position, checkpoints.c.version, checkpoints.c.epoch)
+        query = query.where(checkpoints.c.name == self.tables.checkpoint)
+        row = connection.execute(query.with_for_update() if hold else query).one_or_none()
+        return None if row is None else Checkpoint(*row)
+
+    def load(self) -> bool:
+        """Take over what is stored; whether that was something else. Raises ``Unavailable`` if nothing is."""
+        with self.tools.database.connect() as connection:
+            found = self.stored(connection)
+        if found is None:
+            raise Unavailable(f"view {self.tables.name} is not prepared")
+        before = (self.position, self.epoch)
+        self.position, self.epoch, self.stored_version = found.position, found.epoch, found.version
+        if found.version != self.view.version:
+            self.looked = None
+        elif self.looked is None or (found.position is not None and found.position > self.looked):
+            self.looked = found.position
+        return (self.position, self.epoch) != before
+
+    def reload(self) -> bool:
+        """``load``, and tell it if somebody else had moved it."""
+        moved = self.load()
+        if moved:
+            self._changed(())
+            self._moved()
+        return moved
+
+    def advance(self, connection: sa.Connection, new: Position | None) -> None:
+        """Move the stored position in this transaction. Raises ``LostRace`` if it is not where this runner left it."""
+        moved = connection.exec_driver_sql(self._advance, (new, self.tables.checkpoint, self.epoch, self.position))
+        if moved.rowcount != 1:
+            raise LostRace(self.tables.name)
+
+    def save(self) -> None:
+        """Store how far it has looked. Raises ``LostRace``."""
+        if self.looked != self.position:
+            with self.tools.database.writing() as connection:
+                self.advance(connection, self.looked)
+            self.position = self.looked
+        self._saved_at = time.monotonic()
+
+    def settle(self) -> None:
+        """``save``, unless somebody else runs the view."""
+        with self.lock:
+            try:
+                if not self._standing_by:
+                    self.save()
+            except LostRace:
+                self._standing_by = True
+
+    def fold_parked(self, parked_id: int, recorded: Recorded) -> bool:
+        """Fold one parked event on the rows as they are, and unpark it; False if somebody else just did. Raises what
+        kept it from being folded."""
+        touches = self.touches([recorded])
+        with self.lock, self.tools.database.writing() as connection:
+            self.stored(connection, hold=True)
+            if not self.tools.parked.remove(connection, parked_id):
+                return False
+            changed = self.change(connection, touches)
+        self._changed(changed)
+        return True
+
+    # stepping
+
+    def attempt(self) -> bool:
+        """One step, if it is due; whether there may be more to do at once. Never raises: an error is kept in
+        ``error``, logged once, and the next attempt is put off by a growing time."""
+        if time.monotonic() < self.due_at:
+            return False
+        try:
+            more = self.step()
+        except Exception as error:  # noqa: BLE001 - it is shown and tried again; the other views go on
+            self.failed(error)
+            return False
+        if self.error is not None:
+            log.info("view %s goes on", self.tables.name)
+        self.error, self._failures = None, 0
+        return more
+
+    def failed(self, error: Exception) -> None:
+        """Note an error and put the next attempt off."""
+        text = describe(error)
+        if self.error is None:
+            log.warning("view %s waits: %s", self.tables.name, text)
+        self.error, self.at_end = text, False
+        least, most = BACK_OFF_S
+        delay_s = min(most, least * 2**self._failures)
+        self._failures = min(self._failures + 1, 16)
+        self.due_at = time.monotonic() + delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads retries
+
+    def step(self, *, patient: bool = True) -> bool:
+        """Read and apply one page; whether there may be more to do at once. Not ``patient``: takes over at once from
+        whoever else runs it. Raises ``Unavailable``, ``PoisonError`` and errors of the database."""
+        with self.lock:
+            if self.stored_version != self.view.version:
+                self.reload()
+            if self.stored_version != self.view.version:
+                raise Unavailable(f"stored is version {self.stored_version}, this process has {self.view.version}")
+            if self._standing_by and self.reload():
+                self._take_over_at = time.monotonic() + TAKE_OVER_S
+            try:
+                return self._page(patient)
+            except LostRace:
+                self._standing_by = True
+                self._take_over_at = time.monotonic() + TAKE_OVER_S
+                self.reload()
+                return True
+
+    def _page(self, patient: bool) -> bool:
+        page = self.tools.store.read_all(self.looked, self._page_events, self._only)
+        if not page.events:
+            self._look(page.looked)
+        elif patient and self._standing_by and time.monotonic() < self._take_over_at:
+            self.at_end, self.due_at = False, time.monotonic() + STANDBY_POLL_S
+            return False
+        else:
+            self._standing_by = False
+            self.oldest_at = page.events[0].at
+            self._process(page.events, page.looked)
+        self._page_events = self._next_page(page)
+        self.at_end = page.end
+        self.oldest_at = page.events[-1].at if page.events and not page.end else None
+        return not page.end
+
+    def _next_page(self, page: Page) -> int:
+        """Far from the end, pages grow: most of a replay's pages of the database are then written less often."""
+        least, last = self.tools.page_events, self._page_events
+        if page.end or len(page.events) < last:
+            return least
+        size_bytes = sum(len(event.data) for event in page.events)
+        return min(2 * last, GROWN_PAGES * least) if 2 * size_bytes <= GROWN_PAGE_BYTES else least
+
+    def _look(self, looked: Position | None) -> None:
+        if looked == self.looked:
+            return
+        self.looked = looked
+        if not self._standing_by and time.monotonic() - self._saved_at > SAVE_S:
+            self.save()
+        self._moved()
+
+    def _process(self, events: Sequence[Recorded], looked: Position | None) -> None:
+        """Apply a page; if an event in it is poison, halve it until that event is alone."""
+        try:
+            self._apply(events, looked)
+        except Exception as error:
+            if not _is_poison(error):
+                raise
+            if len(events) == 1:
+                self._poison(events[0], looked, error)
+                return
+            middle = len(events) // 2
+            self._process(events[:middle], events[middle - 1].position)
+            self._process(events[middle:], looked)
+
+    def _apply(self, events: Sequence[Recorded], looked: Position | None) -> None:
+        touches = self.touches(events)
+        with self.tools.database.writing() as connection:
+            self.advance(connection, looked)
+            changed = self.change(connection, touches)
+        self._reached(looked)
+        if changed:
+            self._changed(changed)
+
+    def touches(self, events: Sequence[Recorded]) -> list[Touch]:
+        """Events decoded, with the keys of the rows that they touch."""
+        decode, keys = self.tools.contracts.decode, self.view.keys
+        return [(event, recorded, tuple(keys(event))) for recorded in events for event in (decode(recorded),)]
+
+    def change(self, connection: sa.Connection, touches: Sequence[Touch]) -> Sequence[Key]:
+        """Fold events into the stored rows; the keys of the rows that changed."""
+        wanted = {key for _, _, keys in touches for key in keys}
+        changes = fold(self.view, touches, self._rows.load(connection, wanted))
+        self._rows.write(connection, changes)
+        return changes.keys
+
+    def _poison(self, recorded: Recorded, looked: Position | None, error: Exception) -> None:
+        if self.view.on_poison == "stop":
+            raise PoisonError(self.tables.name, recorded, error) from error
+        with self.tools.database.writing() as connection:
+            self.advance(connection, looked)
+            self.tools.parked.add(connection, self.tables.name, recorded, error)
+        self._reached(looked)
+        log.warning(
+            "view %s parked %s %s/%s: %s",
+            self.tables.name,
+            recorded.type,
+            recorded.stream,
+            recorded.version,
+            describe(error),
+        )
+
+    def _reached(self, looked: Position | None) -> None:
+        self.position = self.looked = looked
+        self._saved_at = time.monotonic()
+        self._moved()

@@ -1,0 +1,161 @@
+"""The tables of views: which column type keeps which Python type, and the tables that control them.
+
+``<view>`` has a row a key, ``<view>_counts`` the counters; ``checkpoints`` has the position of every view and relay,
+``projection_parked`` the events that a view could not fold. While a view is rebuilt, its new tables (and its rows in
+the control tables) carry the suffix ``__new``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from shared.errors import Misuse
+from shared.projections.view import View
+
+SHADOW = "__new"
+MAX_ERROR_CHARS = 2_000
+"""Longest error text that is kept of a parked event."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.decode
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970; raises ``TypeError`` for a datetime without a zone."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(number: int) -> datetime:
+    """The aware UTC datetime of ``micros``."""
+    return _EPOCH + timedelta(0, 0, number)
+
+
+def json_text(value: Any) -> str:
+    """JSON with sorted keys, so that equal values are equal text."""
+    return _encode(value).decode()
+
+
+class Micros(sa.types.TypeDecorator[datetime]):
+    """An aware datetime as integer microseconds since 1970."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else micros(value)
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else moment(value)
+
+
+class JsonText(sa.types.TypeDecorator[Any]):
+    """A list or dict of JSON values as JSON text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json_text(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else _decode(value)
+
+
+def _text() -> sa.types.TypeEngine[str]:
+    """Text ordered by its bytes on every database, so that lists and digests do not depend on a locale."""
+    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def column_type(kind: type) -> sa.types.TypeEngine[Any]:
+    """How a column of this Python type is kept. Raises ``Misuse`` for a type that no view may have."""
+    if kind is str:
+        return _text()
+    if kind is datetime:
+        return Micros()
+    if kind in (list, dict):
+        return JsonText()
+    plain: dict[type, type[sa.types.TypeEngine[Any]]] = {int: sa.BigInteger, float: sa.Double, bool: sa.Boolean}
+    if kind not in plain:
+        raise Misuse(f"{kind!r} is no type of a view's column")
+    return plain[kind]()
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTables:
+    """The tables of one view, present or being rebuilt; ``name`` is also its name in the control tables."""
+
+    view: View
+    name: str
+    rows: sa.Table
+    counts: sa.Table
+
+    @property
+    def checkpoint(self) -> str:
+        """Its name among the checkpoints."""
+        return f"view/{self.name}"
+
+
+def view_tables(view: View, suffix: str = "") -> ViewTables:
+    """The tables of a view, without its indexes (see ``indexes``)."""
+    missing = [name for name in view.key if view.columns.get(name) not in (str, int)]
+    if missing or not view.key:
+        raise Misuse(f"view {view.name}: key columns must be str or int: {missing}")
+    name, metadata = view.name + suffix, sa.MetaData()
+    columns = [
+        sa.Column(column, column_type(kind), nullable=column not in view.key) for column, kind in view.columns.items()
+    ]
+    rows = sa.Table(name, metadata, *columns, sa.PrimaryKeyConstraint(*view.key), sqlite_with_rowid=False)
+    counts = sa.Table(
+        f"{name}_counts",
+        metadata,
+        sa.Column("scope", _text(), nullable=False),
+        sa.Column("item", _text(), nullable=False),
+        sa.Column("n", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("scope", "item"),
+        sqlite_with_rowid=False,
+    )
+    return ViewTables(view, name, rows, counts)
+
+
+def indexes(tables: ViewTables, epoch: int) -> list[sa.Index]:
+    """The view's indexes; their names carry the epoch, because a table that is swapped in keeps the names it had."""
+    view = tables.view
+    return [
+        sa.Index(f"ix_{view.name}_{number}_{epoch}", *(tables.rows.c[name] for name in names), _table=tables.rows)
+        for number, names in enumerate(view.indexes)
+    ]
+
+
+control = sa.MetaData()
+
+checkpoints = sa.Table(
+    "checkpoints",
+    control,
+    sa.Column("name", _text(), primary_key=True),
+    sa.Column("position", sa.BigInteger),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+)
+"""``epoch`` changes whenever the tables are replaced, which puts off whoever still writes to the old ones."""
+
+parked = sa.Table(
+    "projection_parked",
+    control,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("view", _text(), nullable=False, index=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("event_id", _text(), nullable=False),
+    sa.Column("type", _text(), nullable=False),
+    sa.Column("stream", _text(), nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("error", _text(), nullable=False),
+    sa.Column("at", Micros, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,92 @@
+"""A RabbitMQ for all tests of a run: the one that is given, else a container, else a private node."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import docker
+import pytest
+from docker.errors import DockerException
+
+from deploy.rabbitmq import RabbitNode, find_server
+from shared.errors import Unavailable
+
+IMAGE = "rabbitmq:3.13-alpine"
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+
+
+@dataclass(frozen=True)
+class Broker:
+    """``url`` is its default virtual host; ``add_vhost`` makes another one and gives its URL."""
+
+    url: str
+    how: str
+    add_vhost: Callable[[str], str]
+
+
+def given(_stack: ExitStack, _folder: Path) -> Broker:
+    url = os.environ.get("RABBITMQ_URL")
+    if not url:
+        raise Unavailable("RABBITMQ_URL is not set")
+    return Broker(url, "given", lambda _name: url)
+
+
+def contained(stack: ExitStack, _folder: Path) -> Broker:
+    if not os.environ.get("DOCKER_HOST") and not DOCKER_SOCKET.exists():
+        raise Unavailable(f"docker: neither DOCKER_HOST nor {DOCKER_SOCKET}")
+    try:
+        client = docker.from_env(timeout=3)
+        stack.callback(client.close)
+        client.ping()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # its own decorators; imported where it is of use
+            from testcontainers.community.rabbitmq import RabbitMqContainer
+        container = stack.enter_context(RabbitMqContainer(IMAGE, port=5672))
+    except (DockerException, OSError, TimeoutError) as problem:
+        raise Unavailable(f"docker: {problem}") from problem
+    found = container.get_connection_params()
+    base = f"amqp://{found.credentials.username}:{found.credentials.password}@{found.host}:{found.port}"
+
+    def add_vhost(name: str) -> str:
+        for command in (["add_vhost", name], ["set_permissions", "-p", name, "guest", ".*", ".*", ".*"]):
+            code, output = container.exec(["rabbitmqctl", *command])
+            if code != 0:
+                raise Unavailable(f"rabbitmqctl {command[0]}: {output!r}")
+        return f"{base}/{name}"
+
+    return Broker(f"{base}/%2F", "docker", add_vhost)
+
+
+def local(stack: ExitStack, folder: Path) -> Broker:
+    if find_server() is None:
+        raise Unavailable("no rabbitmq-server here: apt-get install rabbitmq-server, or set RABBITMQ_SERVER_BIN")
+    node = stack.enter_context(RabbitNode(folder))
+    return Broker(node.url, "local", node.add_vhost)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One broker for the run; its tests are marked ``broker``."""
+    reasons: list[str] = []
+    with ExitStack() as stack:
+        for way in (given, contained, local):
+            try:
+                broker = way(stack, tmp_path_factory.mktemp("rabbitmq"))
+                break
+            except Unavailable as problem:
+                reasons.append(str(problem))
+        else:
+            pytest.fail("no RabbitMQ for the tests:\n  " + "\n  ".join(reasons), pytrace=False)
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def amqp_url(rabbitmq: Broker) -> str:
+    """A virtual host for this test module alone, where the broker lets us make one."""
+    return rabbitmq.add_vhost(f"test-{uuid4().hex[:12]}")

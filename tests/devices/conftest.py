@@ -1,0 +1,176 @@
+"""The devices service as its bootstrap makes it, over the local bus and a store of its own, with neighbours that are
+played."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from nameko.rpc import rpc
+
+from services.devices import bootstrap
+from services.devices.presence import Presence
+from shared.bus.calls import blocking_client
+from shared.bus.host import ServiceHost
+from shared.bus.open import open_transport
+from shared.bus.transport import Transport
+from shared.context import Context
+from shared.errors import NotFound
+from shared.events.contracts import CONTRACTS
+from shared.projections.database import Database
+from shared.projections.projector import Projector
+from shared.runtime import Runtime
+from shared.settings import Settings
+from shared.store.open import open_store
+from shared.store.port import ANY, EventStore, Position, Recorded
+
+PATIENCE_S = 10.0
+
+
+class Orgs:
+    """Products 1000 and 2000 exist."""
+
+    name = "orgs"
+
+    @rpc(expected_exceptions=NotFound)
+    def get_product(self, product_id: int) -> dict[str, Any]:
+        if product_id not in (1000, 2000):
+            raise NotFound("Product not found.")
+        return {"product": {"id": product_id, "platform_id": 6, "device_type": "Photon"}}
+
+
+class Firmware:
+    """Version 3 of product 1000 exists."""
+
+    name = "firmware"
+
+    @rpc(expected_exceptions=NotFound)
+    def get_version(self, product_id: int, version: int) -> dict[str, Any]:
+        if (product_id, version) != (1000, 3):
+            raise NotFound("Firmware not found.")
+        return {"version": version}
+
+
+@dataclass
+class SetClock:
+    """A clock that a test sets."""
+
+    now: datetime = field(default_factory=lambda: datetime(2030, 1, 1, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def go_on(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Platform:
+    """A running service, its store, and a caller that reads what it wrote."""
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+        self.settings = Settings.load({}, data=folder, workers=2)
+        self.clock = clock
+        self.store: EventStore = open_store(f"{self.settings.store}?durability=normal", clock=clock)
+        self.transport: Transport = open_transport("local:", name="tests")
+        self.after: Position | None = None
+        self.runtime = self._build()
+        self.neighbours = [ServiceHost(service, self.transport, workers=1) for service in (Orgs, Firmware)]
+
+    def _build(self) -> Runtime:
+        return bootstrap.build(self.settings, self.transport, self.store, clock=self.clock)
+
+    @property
+    def projector(self) -> Projector:
+        return next(part for part in self.runtime.parts if isinstance(part, Projector))
+
+    @cached_property
+    def database(self) -> Database:
+        """A look at the views besides the service's own."""
+        return Database(self.settings.db, "devices")
+
+    @property
+    def presence(self) -> Presence:
+        return Presence(self.store, CONTRACTS, self.database, self.projector, self.clock)
+
+    def start(self) -> None:
+        self.transport.start()
+        for neighbour in self.neighbours:
+            neighbour.start()
+        self.runtime.start()
+
+    def restart(self) -> None:
+        self.runtime.stop()
+        self.runtime = self._build()
+        self.runtime.start()
+
+    def stop(self) -> None:
+        self.runtime.stop()
+        self.database.close()
+        for neighbour in self.neighbours:
+            neighbour.stop()
+        self.transport.stop()
+        self.store.close()
+
+    def call(self, method: str, *, context: Context | None = None, **arguments: Any) -> dict[str, Any]:
+        """Call the service as the gateway does: later calls see what earlier ones did."""
+        context = context or Context.new("account:tester", "tests")
+        headers: Mapping[str, Any] = {**context.headers(), **({"after": str(self.after)} if self.after else {})}
+        client = blocking_client(self.transport, dict(headers), PATIENCE_S)
+        answer: dict[str, Any] = getattr(client.devices, method)(**arguments)
+        if answer.get("position") is not None:
+            self.after = Position(max(self.after or 0, answer["position"]))
+        return answer
+
+    def record(self, stream: str, *events: object) -> Position:
+        """Append facts as a gateway, or another service, does."""
+        for event in events:
+            new = CONTRACTS.encode(event, 0, Context.new("system:tests", "tests", uuid4()))
+            self.after = self.store.append(stream, ANY, [new]).position
+        assert self.after is not None
+        return self.after
+
+    def events(self, stream: str) -> list[Any]:
+        return [CONTRACTS.decode(event) for event in self.store.read(stream)]
+
+    def wait_for_event(self, stream: str, event_type: type, timeout_s: float = PATIENCE_S) -> Recorded:
+        """The first event of a type in a stream, as soon as it is there."""
+        deadline = datetime.now(UTC) + timedelta(seconds=timeout_s)
+        looked: Position | None = None
+        while datetime.now(UTC) < deadline:
+            page = self.store.read_all(looked)
+            for event in page.events:
+                if event.stream == stream and event.type == event_type.__name__:
+                    return event
+            looked = page.looked
+            if page.end:
+                self.store.wait(looked, 0.5)
+        raise AssertionError(f"no {event_type.__name__} in {stream}")
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+def running(folder: Path, clock: SetClock) -> Iterator[Platform]:
+    platform = Platform(folder, clock)
+    platform.start()
+    yield platform
+    platform.stop()
+
+
+@pytest.fixture
+def platform(tmp_path: Path, clock: SetClock) -> Iterator[Platform]:
+    yield from running(tmp_path, clock)
+
+
+@pytest.fixture(scope="module")
+def lasting_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One for all tests of a module, which must leave it as it is."""
+    yield from running(tmp_path_factory.mktemp("devices"), SetClock())

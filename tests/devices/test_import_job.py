@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.devices.import_job import ImportJob
+from services.devices.imports import IMPORT, Advance, Finish, Import, Outcome, StartImport, decide, evolve, stream_of
+from shared.blobs import Blobs, open_blobs
+from shared.context import Context
+from shared.errors import Misuse, NotFound, Refused
+from shared.events.contracts import CONTRACTS
+from shared.events.devices import DeviceImported, ImportAdvanced, ImportFinished, ImportStarted
+from shared.store.port import Append, Appended, EventStore
+from shared.streams import Streams
+
+P = 1000
+IMPORT_ID = "a" * 24
+STARTED = ImportStarted(IMPORT_ID, P, "0" * 64, 100, 7, False)
+
+
+def ids(count: int) -> list[str]:
+    return [f"{number:024x}" for number in range(count)]
+
+
+def wait_until_done(platform: Any, import_id: str) -> dict[str, Any]:
+    platform.wait_for_event(f"import-{import_id}", ImportFinished)
+    platform.after = platform.store.head()
+    found: dict[str, Any] = platform.call("get_import", product_id=P, import_id=import_id)["import"]
+    return found
+
+
+def test_an_import_counts_on_from_chunk_to_chunk():
+    state = evolve(Import(), STARTED)
+    (first,) = decide(state, Advance(4, 60, Outcome(2, 1, ())))
+    (second,) = decide(evolve(state, first), Advance(7, 100, Outcome(1, 1, ())))
+    assert second == ImportAdvanced(IMPORT_ID, P, 100, 7, 3, 2, 0, [])
+    state = evolve(evolve(state, first), second)
+    assert decide(state, Advance(7, 100, Outcome(1, 1, ()))) == []
+    assert decide(state, Finish()) == [ImportFinished(IMPORT_ID, P, 7, 3, 2, 0)]
+    assert decide(evolve(state, ImportFinished(IMPORT_ID, P, 7, 3, 2, 0)), Finish()) == []
+
+
+def test_an_import_begins_once_and_before_anything_else():
+    start = StartImport(IMPORT_ID, P, "0" * 64, 100, 7, False)
+    assert decide(Import(), start) == [STARTED]
+    assert decide(evolve(Import(), STARTED), start) == []
+    with pytest.raises(Misuse):
+        decide(Import(), Finish())
+
+
+def test_a_file_of_too_many_lines_is_refused():
+    assert decide(Import(), StartImport(IMPORT_ID, P, "0" * 64, 100, 10_000_000, False))
+    with pytest.raises(Refused) as refusal:
+        decide(Import(), StartImport(IMPORT_ID, P, "0" * 64, 100, 10_000_001, False))
+    assert refusal.value.code == "too_large"
+
+
+def test_a_file_is_imported_as_a_job_that_can_be_watched(platform: Any):  # DEV-1
+    lines = [*ids(1_500), "", "nope", ids(1)[0].upper(), *(f"bad {number}" for number in range(1_200))]
+    data = ("\ufeff" + "\r\n".join(lines)).encode()
+    blob = open_blobs(platform.settings.blobs).put([data])
+    arguments = {"product_id": P, "blob": blob.sha256, "size_bytes": blob.size_bytes, "force": False}
+    started = platform.call("start_import", **arguments)["import"]
+    counts = {"lines_done": 0, "updated": 0, "existing": 0, "refused": 0}
+    assert started == {"id": started["id"], "state": "running", "lines_total": 2_703, **counts}
+    assert wait_until_done(platform, started["id"]) == {
+        "id": started["id"],
+        "state": "done",
+        "lines_total": 2_703,
+        "lines_done": 2_703,
+        "updated": 1_500,
+        "existing": 1,
+        "refused": 1_201,
+    }
+    assert platform.call("statistics", product_id=P)["devices"]["total"] == 1_500
+    problems: list[dict[str, Any]] = []
+    for page in range(1, 6):
+        answer = platform.call("import_problems", product_id=P, import_id=started["id"], page=page, per_page=300)
+        assert answer["meta"] == {"page": page, "per_page": 300, "total": 1_201, "total_pages": 5}
+        problems += answer["problems"]
+    assert [problem["line"] for problem in problems] == [1_502, *range(1_504, 2_704)]
+    assert problems[0] == {
+        "line": 1_502,
+        "text": "nope",
+        "code": "malformed",
+        "reason": "line 1502: a device ID has 24 hex digits",
+    }
+
+
+def test_an_import_of_another_product_is_not_found(platform: Any):
+    blob = open_blobs(platform.settings.blobs).put([b"\n".join(map(str.encode, ids(3)))])
+    arguments = {"product_id": P, "blob": blob.sha256, "size_bytes": blob.size_bytes, "force": True}
+    started = platform.call("start_import", **arguments)["import"]
+    for product_id, import_id in ((2000, started["id"]), (P, "0" * 24)):
+        with pytest.raises(NotFound, match="Import not found"):
+            platform.call("get_import", product_id=product_id, import_id=import_id)
+        with pytest.raises(NotFound, match="Import not found"):
+            platform.call("import_problems", product_id=product_id, import_id=import_id, page=1, per_page=10)
+
+
+@pytest.mark.parametrize(("data", "size_bytes"), [(b" \r\n\n", 4), (b"\xef\xbb\xbf\n", 4), (b"x", 2)])
+def test_a_file_without_ids_or_not_stored_in_full_is_refused(platform: Any, data: bytes, size_bytes: int):
+    blob = open_blobs(platform.settings.blobs).put([data])
+    with pytest.raises(Refused) as refusal:
+        platform.call("start_import", product_id=P, blob=blob.sha256, size_bytes=size_bytes, force=False)
+    assert refusal.value.code == "invalid_request"
+
+
+def test_an_import_whose_file_is_lost_keeps_no_other_from_its_end(platform: Any):
+    platform.record("import-" + "b" * 24, ImportStarted("b" * 24, P, "0" * 64, 10, 1, False))
+    blob = open_blobs(platform.settings.blobs).put([ids(1)[0].encode()])
+    started = platform.call("start_import", product_id=P, blob=blob.sha256, size_bytes=24, force=False)["import"]
+    assert wait_until_done(platform, started["id"])["updated"] == 1
+    assert platform.call("get_import", product_id=P, import_id="b" * 24)["import"]["state"] == "running"
+
+
+class Crashing:
+    """A store whose process dies, as far as its user can tell, at the n-th write: before or behind it."""
+
+    def __init__(self, store: EventStore, writes: int, *, behind: bool) -> None:
+        self._store = store
+        self._left = writes
+        self._behind = behind
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, *args: Any) -> Appended:
+        return self._dying(lambda: self._store.append(*args))
+
+    def append_many(self, appends: list[Append]) -> list[Appended | Exception]:
+        outcomes: list[Appended | Exception] = self._dying(lambda: self._store.append_many(appends))
+        return outcomes
+
+    def _dying(self, write: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._behind:
+            raise KeyboardInterrupt
+        written = write()
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return written
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return open_blobs(f"file://{tmp_path}/blobs")
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("writes", range(1, 8))
+def test_an_import_that_is_cut_anywhere_goes_on_without_doubles(  # DEV-1
+    lasting_platform: Any, blobs: Blobs, writes: int, behind: bool
+):
+    """Three chunks are seven writes: devices and progress of each, and the end."""
+    store: EventStore = lasting_platform.store
+    import_id = f"{writes:023x}{int(behind)}"
+    names = [f"{import_id[20:]}{number:020x}" for number in range(2_300)]
+    blob = blobs.put(["\n".join([*names, "bad"]).encode()])
+    start = StartImport(import_id, 2000, blob.sha256, blob.size_bytes, 2_301, False)
+    Streams(store, CONTRACTS).handle(IMPORT, stream_of(import_id), start, Context.new("account:tester", "tests"))
+    database = lasting_platform.database
+    with pytest.raises(KeyboardInterrupt):
+        ImportJob(Crashing(store, writes, behind=behind), CONTRACTS, database, blobs).run(import_id)
+    ImportJob(store, CONTRACTS, database, blobs).run(import_id)
+    ImportJob(store, CONTRACTS, database, blobs).run(import_id)
+    told = [CONTRACTS.decode(event) for event in store.read(stream_of(import_id))]
+    assert told[-1] == ImportFinished(import_id, 2000, 2_301, 2_300, 0, 1)
+    assert [type(event) for event in told] == [ImportStarted, *[ImportAdvanced] * 3, ImportFinished]
+    assert sum(len(event.problems) for event in told[1:-1]) == 1
+    for name in (names[0], names[999], names[1_000], names[-1]):
+        assert [CONTRACTS.decode(event) for event in store.read(f"device-{name}")] == [
+            DeviceImported(name, 2000, False)
+        ]
+
+
+def test_an_import_goes_on_after_a_restart(platform: Any):
+    platform.runtime.stop()
+    blob = open_blobs(platform.settings.blobs).put(["\n".join(ids(50)).encode()])
+    start = StartImport(IMPORT_ID, P, blob.sha256, blob.size_bytes, 50, False)
+    Streams(platform.store, CONTRACTS).handle(
+        IMPORT, stream_of(IMPORT_ID), start, Context.new("account:tester", "tests")
+    )
+    platform.restart()
+    assert wait_until_done(platform, IMPORT_ID)["updated"] == 50

@@ -1,0 +1,107 @@
+"""The firmware service as its bootstrap makes it, over the local bus and a store of its own; ``orgs`` is played."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from nameko.rpc import rpc
+
+from services.firmware import bootstrap
+from shared.blobs import Blobs, open_blobs
+from shared.bus.calls import blocking_client
+from shared.bus.host import ServiceHost
+from shared.bus.open import open_transport
+from shared.context import Context
+from shared.errors import NotFound
+from shared.events.contracts import CONTRACTS
+from shared.settings import Settings
+from shared.store.open import open_store
+from shared.store.port import ANY, Position
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+TYPES = {1000: ("Photon", 6), 2000: ("mqtt", 65_535), 3000: ("Core", 0)}
+PATIENCE_S = 10.0
+
+
+class Orgs:
+    """A product of each kind."""
+
+    name = "orgs"
+
+    @rpc(expected_exceptions=NotFound)
+    def get_product(self, product_id: int) -> dict[str, Any]:
+        if product_id not in TYPES:
+            raise NotFound("Product not found.")
+        device_type, platform_id = TYPES[product_id]
+        return {"product": {"id": product_id, "device_type": device_type, "platform_id": platform_id}}
+
+
+class Platform:
+    """A running service, its store, and a caller that reads what it wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings.load({}, data=folder, workers=2)
+        self.store = open_store(f"{self.settings.store}?durability=normal", clock=lambda: NOW)
+        self.blobs: Blobs = open_blobs(self.settings.blobs)
+        self.transport = open_transport("local:", name="tests")
+        self.after: Position | None = None
+        self.orgs = ServiceHost(Orgs, self.transport, workers=1)
+        self.runtime = bootstrap.build(self.settings, self.transport, self.store, clock=lambda: NOW)
+
+    def start(self) -> None:
+        self.transport.start()
+        self.orgs.start()
+        self.runtime.start()
+
+    def stop(self) -> None:
+        self.runtime.stop()
+        self.orgs.stop()
+        self.transport.stop()
+        self.store.close()
+
+    def call(self, method: str, *, context: Context | None = None, **arguments: Any) -> dict[str, Any]:
+        """Call the service as the gateway does: later calls see what earlier ones did."""
+        context = context or Context.new("account:tester", "tests")
+        headers = {**context.headers(), **({"after": str(self.after)} if self.after else {})}
+        client = blocking_client(self.transport, headers, PATIENCE_S)
+        answer: dict[str, Any] = getattr(client.firmware, method)(**arguments)
+        if answer.get("position") is not None:
+            self.after = Position(max(self.after or 0, answer["position"]))
+        return answer
+
+    def record(self, stream: str, *events: object) -> None:
+        """Append facts as a gateway, or another service, does."""
+        for event in events:
+            new = CONTRACTS.encode(event, 0, Context.new("system:tests", "tests", uuid4()))
+            self.after = self.store.append(stream, ANY, [new]).position
+
+    def events(self, stream: str) -> list[Any]:
+        return [CONTRACTS.decode(event) for event in self.store.read(stream)]
+
+    def wait_for_event(self, stream: str, event_type: type) -> None:
+        """Return as soon as the stream has an event of the type, and make later calls see it."""
+        deadline = datetime.now(UTC) + timedelta(seconds=PATIENCE_S)
+        looked: Position | None = None
+        while datetime.now(UTC) < deadline:
+            page = self.store.read_all(looked)
+            for event in page.events:
+                if event.stream == stream and event.type == event_type.__name__:
+                    self.after = event.position
+                    return
+            looked = page.looked
+            if page.end:
+                self.store.wait(looked, 0.5)
+        raise AssertionError(f"no {event_type.__name__} in {stream}")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    running = Platform(tmp_path)
+    running.start()
+    yield running
+    running.stop()

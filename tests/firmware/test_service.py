@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from typing import Any
+
+import pytest
+
+from shared.context import Context
+from shared.errors import NotFound, Refused
+from shared.events.devices import DeviceApproved, DeviceImported, DeviceQuarantined, DeviceRemoved
+from shared.events.firmware import FirmwareReleased, ReleaseWithdrawn, VersionFirstRan, VersionUploaded
+from shared.events.gateway import FirmwareReported
+from shared.ids import derived_uuid
+
+PHOTON, MQTT, CORE = 1000, 2000, 3000
+ID = "53ff6f066667574834212367"
+
+
+def module(product: int = PHOTON, version: int = 7, code_bytes: int = 64) -> bytes:
+    """A correct module for the Photon."""
+    start, length = 0x080A0000, code_bytes + 24 + 44
+    prefix = struct.pack("<IIBBHHBB8x", start, start + length - 4, 0, 0, 3, 6, 5, 1)
+    head = prefix + bytes(code_bytes) + struct.pack("<HHH", product, version, 0)
+    body = head + hashlib.sha256(head).digest() + struct.pack("<H", 40)
+    return body + struct.pack(">I", zlib.crc32(body))
+
+
+def upload(platform: Any, image: bytes, version: int = 7, product_id: int = PHOTON, **given: Any) -> dict[str, Any]:
+    context = given.pop("context", None)
+    blob = platform.blobs.put([image])
+    arguments = {
+        "product_id": product_id,
+        "version": version,
+        "title": f"v{version}",
+        "description": None,
+        "file_name": "firmware.bin",
+        "sha256": blob.sha256,
+        "size_bytes": blob.size_bytes,
+        "uploaded_by": "anna@example.com",
+        **given,
+    }
+    answer: dict[str, Any] = platform.call("upload_version", context=context, **arguments)
+    return answer
+
+
+def reported(
+    version: int | None, product_id: int | None = MQTT, reported_product: int | None = MQTT, device_id: str = ID
+) -> FirmwareReported:
+    return FirmwareReported(device_id, product_id, reported_product, version, "", "", "a", 1, 1)
+
+
+def code(call: Any, *args: Any, **arguments: Any) -> str:
+    with pytest.raises(Refused) as refusal:
+        call(*args, **arguments)
+    return refusal.value.code
+
+
+def test_an_upload_is_answered_with_the_firmware_object_and_read_back(platform: Any):  # contract 9.1
+    image = module()
+    answer = upload(platform, image, description=" Boils. ", file_name="C:\\build\\kettle.bin")
+    del answer["position"]
+    assert answer == {
+        "_id": derived_uuid("firmware", "1000", "7").hex[:24],
+        "version": 7,
+        "title": "v7",
+        "description": "Boils.",
+        "name": "kettle.bin",
+        "size": len(image),
+        "uploaded_on": "2030-01-01T00:00:00.000Z",
+        "updated_at": "2030-01-01T00:00:00.000Z",
+        "uploaded_by": {"username": "anna@example.com"},
+        "product_id": PHOTON,
+        "product_default": False,
+        "current": False,
+        "groups": [],
+        "mandatory": False,
+        "device_count": 0,
+        "releasable": False,
+    }
+    sha256 = hashlib.sha256(image).hexdigest()
+    assert platform.call("get_version", product_id=PHOTON, version=7) == {**answer, "sha256": sha256}
+    assert platform.call("list_versions", product_id=PHOTON) == {"versions": [answer]}
+
+
+def test_versions_are_listed_from_the_highest(platform: Any):
+    for version in (1, 2, 10):
+        upload(platform, b"any", version, MQTT)
+    listed = platform.call("list_versions", product_id=MQTT)["versions"]
+    assert [firmware["version"] for firmware in listed] == [10, 2, 1]
+    assert platform.call("list_versions", product_id=PHOTON) == {"versions": []}
+
+
+def test_an_upload_that_is_repeated_answers_the_same(platform: Any):
+    context = Context.new("account:tester", "tests")
+    first = upload(platform, b"any", 1, MQTT, context=context)
+    assert upload(platform, b"any", 1, MQTT, context=context) == first
+    assert len(platform.events(f"firmware-{MQTT}")) == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "given", "refused_with"),
+    [
+        (module(), {"title": " "}, "invalid_request"),
+        (module(), {"title": "x" * 129}, "invalid_request"),
+        (module(), {"title": "two\nlines"}, "invalid_request"),
+        (module(), {"description": "x" * 4_001}, "invalid_request"),
+        (module(), {"version": -1}, "invalid_request"),
+        (module(), {"version": 65_535}, "invalid_request"),
+        (module(), {"version": "7"}, "invalid_request"),
+        (module(), {"file_name": "/"}, "invalid_request"),
+        (module(), {"sha256": "0" * 64}, "invalid_request"),
+        (module(), {"size_bytes": 1}, "invalid_request"),
+        (b"", {}, "invalid_request"),
+        (b"any file", {}, "invalid_binary"),
+        (module()[:-1], {}, "invalid_binary"),
+        (module(), {"product_id": CORE}, "platform_mismatch"),
+        (module(product=1001), {}, "product_mismatch"),
+        (module(version=8), {}, "version_mismatch"),
+        (module(code_bytes=131_072), {}, "too_large"),
+        (module(code_bytes=120_000), {"product_id": CORE}, "too_large"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_the_reason(  # FW-1
+    platform: Any, image: bytes, given: dict[str, Any], refused_with: str
+):
+    assert code(upload, platform, image, **given) == refused_with
+    assert platform.store.head() is None
+
+
+def test_a_product_of_any_other_hardware_takes_any_file(platform: Any):  # FW-1
+    assert upload(platform, b"any file", 0, MQTT)["version"] == 0
+
+
+def test_an_upload_for_a_product_that_does_not_exist_is_not_found(platform: Any):
+    with pytest.raises(NotFound, match=r"Product not found\."):
+        upload(platform, b"any", 1, 4000)
+
+
+def test_numbers_rise_and_titles_are_unique(platform: Any):  # FW-1
+    upload(platform, b"any", 5, MQTT)
+    assert code(upload, platform, b"other", 5, MQTT, title="new") == "version_not_incremented"
+    assert code(upload, platform, b"other", 6, MQTT, title="v5") == "title_taken"
+
+
+@pytest.mark.parametrize("version", [1, 8, -1, 2**70])
+def test_a_version_that_does_not_exist_is_not_found(platform: Any, version: int):
+    upload(platform, module())
+    for method in ("get_version", "release_version"):
+        with pytest.raises(NotFound, match=r"Firmware not found\."):
+            platform.call(method, product_id=PHOTON, version=version)
+
+
+def test_a_version_is_released_once_a_device_came_back_running_it(platform: Any):  # FW-4, FW-5
+    upload(platform, b"any", 1, MQTT)
+    upload(platform, b"other", 2, MQTT)
+    platform.record(f"device-{ID}", DeviceImported(ID, MQTT, False))
+    assert code(platform.call, "release_version", product_id=MQTT, version=2) == "firmware_not_running"
+    platform.record("connection-a.1-1", reported(2))
+    platform.wait_for_event(f"firmware-{MQTT}", VersionFirstRan)
+    shown = platform.call("get_version", product_id=MQTT, version=2)
+    assert (shown["releasable"], shown["device_count"], shown["product_default"]) == (True, 1, False)
+    answer = platform.call("release_version", product_id=MQTT, version=2, product_default=True, intelligent=True)
+    assert (answer["product_default"], answer["current"]) == (True, True)
+    assert platform.events(f"firmware-{MQTT}")[-1] == FirmwareReleased(MQTT, 2, None, True)
+    assert [f["product_default"] for f in platform.call("list_versions", product_id=MQTT)["versions"]] == [True, False]
+
+
+def test_a_release_is_withdrawn_and_needs_no_second_proof(platform: Any):  # contract 9.4
+    upload(platform, b"any", 1, MQTT)
+    platform.record(f"firmware-{MQTT}", VersionFirstRan(MQTT, 1, ID))
+    platform.call("release_version", product_id=MQTT, version=1)
+    answer = platform.call("release_version", product_id=MQTT, version=1, product_default=False)
+    assert not answer["product_default"]
+    assert platform.events(f"firmware-{MQTT}")[-1] == ReleaseWithdrawn(MQTT, 1)
+    assert platform.call("release_version", product_id=MQTT, version=1)["product_default"]
+
+
+def test_a_later_release_takes_the_place_of_the_earlier_one(platform: Any):  # FW-4
+    for version in (1, 2):
+        upload(platform, b"any", version, MQTT)
+        platform.record(f"firmware-{MQTT}", VersionFirstRan(MQTT, version, ID))
+        platform.call("release_version", product_id=MQTT, version=version)
+    assert [f["product_default"] for f in platform.call("list_versions", product_id=MQTT)["versions"]] == [True, False]
+
+
+def test_a_device_that_reported_the_version_before_its_upload_is_proof(platform: Any):  # FW-5
+    platform.record(f"device-{ID}", DeviceImported(ID, MQTT, False))
+    platform.record("connection-a.1-1", reported(3))
+    upload(platform, b"any", 3, MQTT)
+    assert platform.call("get_version", product_id=MQTT, version=3)["releasable"]
+    assert platform.call("release_version", product_id=MQTT, version=3)["current"]
+    kinds = [type(event) for event in platform.events(f"firmware-{MQTT}")]
+    assert kinds == [VersionUploaded, VersionFirstRan, FirmwareReleased]
+
+
+def test_a_device_that_does_not_count_proves_nothing_until_it_does(platform: Any):  # FW-5, DEV-4
+    upload(platform, b"any", 3, MQTT)
+    platform.record(f"device-{ID}", DeviceQuarantined(ID, MQTT))
+    platform.record("connection-a.1-1", reported(3, product_id=None))
+    assert code(platform.call, "release_version", product_id=MQTT, version=3) == "firmware_not_running"
+    platform.record(f"device-{ID}", DeviceApproved(ID, MQTT, False))
+    assert platform.call("release_version", product_id=MQTT, version=3)["device_count"] == 1
+
+
+def test_a_forced_device_that_runs_another_products_version_proves_nothing(platform: Any):  # contract 7.4
+    upload(platform, b"any", 2, MQTT)
+    platform.record(f"device-{ID}", DeviceImported(ID, MQTT, True))
+    platform.record("connection-a.1-1", reported(2, MQTT, 6))
+    assert code(platform.call, "release_version", product_id=MQTT, version=2) == "firmware_not_running"
+    assert platform.call("get_version", product_id=MQTT, version=2)["device_count"] == 0
+
+
+def test_devices_are_counted_by_the_version_that_they_run(platform: Any):  # FW-2
+    upload(platform, b"any", 1, MQTT)
+    upload(platform, b"any", 2, MQTT)
+    ids = [f"{number:024x}" for number in range(4)]
+    for device_id in ids:
+        platform.record(f"device-{device_id}", DeviceImported(device_id, MQTT, False))
+        platform.record("connection-a.1-1", reported(1, device_id=device_id))
+    platform.record("connection-a.1-1", reported(2, device_id=ids[0]))
+    platform.record(f"device-{ids[1]}", DeviceRemoved(ids[1], MQTT))
+    listed = platform.call("list_versions", product_id=MQTT)["versions"]
+    assert [(firmware["version"], firmware["device_count"]) for firmware in listed] == [(2, 1), (1, 2)]

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+
+from services.firmware.versions import (
+    Command,
+    Event,
+    RecordRun,
+    ReleaseVersion,
+    UploadVersion,
+    Versions,
+    WithdrawRelease,
+    decide,
+    evolve,
+)
+from shared.errors import NotFound, Refused
+from shared.events.firmware import FirmwareReleased, ReleaseWithdrawn, VersionFirstRan, VersionUploaded
+
+P = 1000
+ID = "53ff6f066667574834212367"
+
+
+def uploaded(version: int, title: str | None = None) -> VersionUploaded:
+    return VersionUploaded(P, version, title or f"v{version}", "", "firmware.bin", 1, "0" * 64, "anna@example.com")
+
+
+def after(*events: Event) -> Versions:
+    state = Versions()
+    for event in events:
+        state = evolve(state, event)
+    return state
+
+
+def refusal(state: Versions, command: Command) -> str:
+    with pytest.raises(Refused) as refused:
+        decide(state, command)
+    return refused.value.code
+
+
+PROVEN = after(uploaded(3), VersionFirstRan(P, 3, ID))
+RELEASED = evolve(PROVEN, FirmwareReleased(P, 3, None, False))
+
+
+@pytest.mark.parametrize("version", [0, 1, 65_534])
+def test_the_first_version_may_have_any_number(version: int):  # FW-1
+    assert decide(Versions(), UploadVersion(uploaded(version))) == [uploaded(version)]
+
+
+@pytest.mark.parametrize("version", [0, 6, 7])
+def test_a_version_is_higher_than_every_earlier_one(version: int):  # FW-1
+    state = after(uploaded(2), uploaded(7))
+    assert refusal(state, UploadVersion(uploaded(version, "new"))) == "version_not_incremented"
+    assert decide(state, UploadVersion(uploaded(9))) == [uploaded(9)]
+
+
+def test_a_title_is_unique_in_the_product():  # FW-1
+    assert refusal(after(uploaded(1, "Tea")), UploadVersion(uploaded(2, "Tea"))) == "title_taken"
+
+
+def test_the_number_is_judged_before_the_title():  # contract 9.3
+    assert refusal(after(uploaded(2, "Tea")), UploadVersion(uploaded(2, "Tea"))) == "version_not_incremented"
+
+
+def test_a_version_that_no_device_has_run_is_not_released():  # FW-5
+    assert refusal(after(uploaded(3)), ReleaseVersion(P, 3)) == "firmware_not_running"
+
+
+def test_a_version_that_ran_is_released_in_place_of_the_earlier_one():  # FW-4
+    assert decide(PROVEN, ReleaseVersion(P, 3)) == [FirmwareReleased(P, 3, None, False)]
+    state = after(uploaded(3), uploaded(4), VersionFirstRan(P, 4, ID), FirmwareReleased(P, 3, None, False))
+    assert decide(state, ReleaseVersion(P, 4, True)) == [FirmwareReleased(P, 4, 3, True)]
+
+
+def test_releasing_what_is_released_changes_nothing_but_how():
+    assert decide(RELEASED, ReleaseVersion(P, 3)) == []
+    assert decide(RELEASED, ReleaseVersion(P, 3, True)) == [FirmwareReleased(P, 3, 3, True)]
+
+
+def test_a_release_is_withdrawn_once():
+    assert decide(RELEASED, WithdrawRelease(P, 3)) == [ReleaseWithdrawn(P, 3)]
+    assert decide(evolve(RELEASED, ReleaseWithdrawn(P, 3)), WithdrawRelease(P, 3)) == []
+
+
+def test_withdrawing_another_version_changes_nothing():
+    assert decide(evolve(RELEASED, uploaded(4)), WithdrawRelease(P, 4)) == []
+
+
+def test_a_release_that_was_withdrawn_needs_no_second_proof():  # contract 9.4
+    withdrawn = evolve(RELEASED, ReleaseWithdrawn(P, 3))
+    assert decide(withdrawn, ReleaseVersion(P, 3)) == [FirmwareReleased(P, 3, None, False)]
+
+
+@pytest.mark.parametrize("command", [ReleaseVersion(P, 9), WithdrawRelease(P, 9)])
+def test_an_unknown_version_is_not_found(command: Command):
+    with pytest.raises(NotFound, match=r"Firmware not found\."):
+        decide(PROVEN, command)
+
+
+def test_the_first_run_is_recorded_once_and_only_of_what_was_uploaded():  # FW-5
+    assert decide(after(uploaded(3)), RecordRun(P, 3, ID)) == [VersionFirstRan(P, 3, ID)]
+    assert decide(PROVEN, RecordRun(P, 3, ID)) == []
+    assert decide(PROVEN, RecordRun(P, 4, ID)) == []

@@ -1,0 +1,390 @@
+"""A small world for the API: two organizations, their members, products, a device; services that answer as told."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+from services.gateway.entries import DeviceEntry, OrgEntry, ProductEntry, TokenEntry
+from services.gateway.http.app import Limits, Services, build_app
+from services.gateway.http.calls import Route
+from services.gateway.http.documents import Error
+from services.gateway.http.routes import ROUTES
+from services.gateway.hub import Hub
+from shared.blobs import FileBlobs
+from shared.context import Context
+from shared.errors import Misuse, NotFound
+from shared.ids import digest
+from shared.store.port import Position
+from shared.targets import Membership
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+DEVICE = "0123456789abcdef01234567"
+OUR_ORG, OTHER_ORG = "a" * 24, "b" * 24
+MEMBER, STRANGER, LONER = "1" * 24, "2" * 24, "3" * 24
+MEMBER_TOKEN, STRANGER_TOKEN, LONER_TOKEN = "11" * 20, "22" * 20, "33" * 20
+EXPIRED_TOKEN, REVOKED_TOKEN = "ee" * 20, "ff" * 20
+
+FIRMWARE = {
+    "_id": "f" * 24,
+    "version": 7,
+    "title": "seven",
+    "description": "",
+    "name": "firmware.bin",
+    "size": 5,
+    "uploaded_on": "2026-03-01T12:00:00.000Z",
+    "updated_at": "2026-03-01T12:00:00.000Z",
+    "uploaded_by": {"username": "member@example.org"},
+    "product_id": 1000,
+    "product_default": False,
+    "current": False,
+    "groups": [],
+    "mandatory": False,
+    "device_count": 0,
+    "releasable": False,
+}
+PRODUCT = {
+    "id": 1000,
+    "platform_id": 6,
+    "device_type": "Photon",
+    "name": "Thermo",
+    "slug": "thermo",
+    "description": "measures",
+    "type": "Consumer",
+    "hardware_version": "",
+    "organization": OUR_ORG,
+    "org": "ours",
+    "config_id": "c" * 24,
+    "requires_activation_codes": False,
+    "latest_firmware_version": None,
+    "groups": [],
+    "settings": {"quarantine": True, "known_application": {"opt_in": False}, "location": {}},
+    "device_protection": None,
+    "subscription_id": None,
+    "mb_limit": None,
+    "created_at": "2026-03-01T12:00:00.000Z",
+}
+ORGANIZATION = {
+    "id": OUR_ORG,
+    "name": "Ours",
+    "slug": "ours",
+    "created_at": "2026-03-01T12:00:00.000Z",
+    "owner": {"username": "member@example.org"},
+    "subscription": {"state": "trialing", "reason": None, "plan": "monthly"},
+}
+DEVICE_OBJECT = {
+    "id": DEVICE,
+    "name": None,
+    "notes": None,
+    "product_id": 1000,
+    "platform_id": 6,
+    "online": True,
+    "connected": True,
+    "last_heard": "2026-03-01T12:00:00.000Z",
+    "last_handshake_at": None,
+    "last_ip_address": None,
+    "firmware_product_id": None,
+    "firmware_version": None,
+    "desired_firmware_version": None,
+    "targeted_firmware_release_version": None,
+    "development": False,
+    "quarantined": False,
+    "denied": False,
+    "groups": [],
+    "owner": None,
+    "functions": None,
+    "variables": None,
+    "status": "normal",
+    "cellular": False,
+    "last_app": None,
+    "firmware_updates_enabled": True,
+    "firmware_updates_forced": False,
+    "firmware_update": {
+        "version": 7,
+        "attempt": 1,
+        "state": "downloading",
+        "percent": 40,
+        "failures": 0,
+        "reason": None,
+    },
+}
+IMPORT = {
+    "id": "9" * 24,
+    "state": "running",
+    "lines_total": 2,
+    "lines_done": 0,
+    "updated": 0,
+    "existing": 0,
+    "refused": 0,
+}
+
+
+@dataclass
+class Asked:
+    service: str
+    method: str
+    context: Context
+    arguments: dict[str, Any]
+
+
+Responder = Callable[[dict[str, Any]], Any]
+
+
+@dataclass
+class FakeBus:
+    """Answers as told; an answer that is an exception is raised; a call nobody told it about is a bug of the test."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+
+    async def call(self, service: str, method: str, context: Context, timeout_s: float = 10.0, **arguments: Any) -> Any:
+        self.asked.append(Asked(service, method, context, arguments))
+        if f"{service}.{method}" not in self.answers:
+            raise Misuse(f"nobody answers {service}.{method}")
+        answer = self.answers[f"{service}.{method}"]
+        if callable(answer):
+            answer = answer(arguments)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def last(self, method: str) -> Asked:
+        return [asked for asked in self.asked if asked.method == method][-1]
+
+    def count(self, method: str) -> int:
+        return sum(asked.method == method for asked in self.asked)
+
+
+@dataclass
+class FakeDirectory:
+    tokens: dict[str, TokenEntry] = field(default_factory=dict)
+    orgs: dict[str, OrgEntry] = field(default_factory=dict)
+    products: dict[str, ProductEntry] = field(default_factory=dict)
+    devices: dict[str, DeviceEntry] = field(default_factory=dict)
+    account_orgs: dict[str, str] = field(default_factory=dict)
+    waited: list[int] = field(default_factory=list)
+    on_wait: Callable[[int], None] = lambda position: None
+
+    def token(self, token_digest: str) -> TokenEntry | None:
+        return self.tokens.get(token_digest)
+
+    def account_org(self, account_id: str) -> str | None:
+        return self.account_orgs.get(account_id)
+
+    def org(self, ref: str) -> OrgEntry | None:
+        return self.orgs.get(ref)
+
+    def product(self, ref: str) -> ProductEntry | None:
+        return self.products.get(ref)
+
+    def device(self, device_id: str) -> DeviceEntry | None:
+        return self.devices.get(device_id)
+
+    async def wait_for(self, position: Position, timeout_s: float) -> bool:
+        assert 0 < timeout_s <= 2.0
+        self.waited.append(position)
+        self.on_wait(position)
+        return True
+
+    def add_token(self, token: str, account_id: str, org_id: str | None, expires_at: datetime | None = None) -> None:
+        entry = TokenEntry(token[:24], account_id, "member@example.org", "particle", expires_at, org_id)
+        self.tokens[digest(token)] = entry
+
+
+def device_entry(device_id: str, product_id: int | None) -> DeviceEntry:
+    return DeviceEntry(device_id, Membership(product_id), None, None, "", "", False, None, None, 0, 0)
+
+
+def directory_of_the_world() -> FakeDirectory:
+    directory = FakeDirectory()
+    directory.add_token(MEMBER_TOKEN, MEMBER, OUR_ORG, NOW + timedelta(days=90))
+    directory.add_token(STRANGER_TOKEN, STRANGER, OTHER_ORG)
+    directory.add_token(LONER_TOKEN, LONER, None)
+    directory.add_token(EXPIRED_TOKEN, MEMBER, OUR_ORG, NOW - timedelta(seconds=1))
+    for org in (OrgEntry(OUR_ORG, "ours", "Ours"), OrgEntry(OTHER_ORG, "others", "Others")):
+        directory.orgs[org.org_id] = directory.orgs[org.slug] = org
+    product = ProductEntry(1000, OUR_ORG, "thermo", "Thermo", "Photon", 6, 7)
+    gadget = ProductEntry(1001, OUR_ORG, "gadget", "Gadget", "mqtt", 65_535, None)
+    for entry in (product, gadget):
+        directory.products[str(entry.product_id)] = directory.products[entry.slug] = entry
+    directory.devices[DEVICE] = device_entry(DEVICE, 1000)
+    return directory
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def route_of(method: str, path: str) -> Route | None:
+    """The row of the table that answers this request."""
+    for route in ROUTES:
+        pattern = re.sub(r"{(\w+)(:path)?}", lambda match: ".+" if match[2] else "[^/]+", route.path)
+        if route.method == method and re.fullmatch(pattern, path.rstrip("/")):
+            return route
+    return None
+
+
+class Api:
+    """The application with its fakes, called synchronously; every JSON answer is held against its schema."""
+
+    def __init__(self, folder: Path, runner: asyncio.Runner, limits: Limits) -> None:
+        self.bus = FakeBus({"orgs.find_token": NotFound("Token not found.")})
+        self.directory = directory_of_the_world()
+        self.clock = FakeClock()
+        self.blobs = FileBlobs(folder)
+        self.hub = Hub(self.directory)
+        self.status: dict[str, Any] = {"ok": True, "parts": {"directory": {"lag": 0}}}
+        self.runner = runner
+        self.app = build_app(
+            Services(
+                bus=self.bus,
+                directory=self.directory,
+                hub=self.hub,
+                blobs=self.blobs,
+                clock=self.clock,
+                status=lambda: self.status,
+                limits=limits,
+            )
+        )
+
+    def request(
+        self, method: str, path: str, *, token: str | None = MEMBER_TOKEN, headers: Any = None, **options: Any
+    ) -> httpx.Response:
+        sent = dict(headers or {})
+        if token is not None:
+            sent.setdefault("Authorization", f"Bearer {token}")
+        response = self.runner.run(self._request(method, path, sent, options))
+        check(method, response)
+        return response
+
+    async def _request(self, method: str, path: str, headers: dict[str, str], options: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(self.app, client=options.pop("client", ("192.0.2.1", 4711)))
+        async with asyncio.timeout(20), httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.request(method, path, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("PUT", path, **options)
+
+    def delete(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("DELETE", path, **options)
+
+
+def check(method: str, response: httpx.Response) -> None:
+    """What the contract says of every answer."""
+    if method in ("HEAD", "OPTIONS") or response.status_code == 204:
+        return
+    route = route_of(method, response.request.url.path)
+    if route is not None and route.media_type != "application/json" and response.is_success:
+        return
+    assert response.headers["content-type"] == "application/json; charset=utf-8"
+    if not response.is_success:
+        assert Error().validate(response.json()) == {}
+        assert response.json()["ok"] is False
+    elif route is not None and route.response is not None:
+        assert response.status_code == route.status
+        assert route.response.validate(response.json()) == {}
+
+
+@pytest.fixture
+def world() -> ModuleType:
+    """This module, which tests cannot import: its constants and helpers."""
+    return sys.modules[__name__]
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits()
+
+
+@pytest.fixture
+def api(tmp_path: Path, runner: asyncio.Runner, limits: Limits) -> Api:
+    return Api(tmp_path / "blobs", runner, limits)
+
+
+def error_of(response: httpx.Response) -> tuple[int, str, str]:
+    body = response.json()
+    return response.status_code, body["error"], body["error_description"]
+
+
+class Stream:
+    """An event stream as an ASGI server would carry it."""
+
+    def __init__(self, api: Api, path: str, token: str = MEMBER_TOKEN, send: Any = None) -> None:
+        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self._gone = asyncio.Event()
+        self._requested = False
+        raw, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": raw,
+            "raw_path": raw.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(b"authorization", f"Bearer {token}".encode())],
+            "client": ("192.0.2.1", 4711),
+            "server": ("gateway", 80),
+        }
+        self.task = asyncio.ensure_future(api.app(scope, self._receive, send or self._send))
+
+    async def _receive(self) -> Any:
+        if not self._requested:
+            self._requested = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        self.messages.put_nowait(message)
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        message = await asyncio.wait_for(self.messages.get(), 5)
+        assert message["type"] == "http.response.start"
+        return message["status"], {name.decode(): value.decode() for name, value in message["headers"]}
+
+    async def write(self) -> bytes:
+        """The next write; empty at the end."""
+        message = await asyncio.wait_for(self.messages.get(), 5)
+        assert message["type"] == "http.response.body"
+        assert bool(message["body"]) == message["more_body"]
+        body: bytes = message["body"]
+        return body
+
+    async def leave(self) -> None:
+        """The client goes away."""
+        self._gone.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait_for(self.task, 5)

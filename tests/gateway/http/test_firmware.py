@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from services.gateway.http.firmware import MAX_MODULE_BYTES, MAX_MQTT_BYTES, attachment
+from services.gateway.http.uploads import base_name
+from shared.errors import NotFound, Refused
+
+BASE = "/v1/products/thermo/firmware"
+FIELDS = {"version": "7", "title": "seven"}
+
+
+@pytest.fixture(autouse=True)
+def answers(api: Any, world: Any) -> None:
+    api.bus.answers["firmware.upload_version"] = {**world.FIRMWARE, "position": 6}
+    api.bus.answers["firmware.list_versions"] = {"versions": [world.FIRMWARE]}
+    api.bus.answers["firmware.release_version"] = {**world.FIRMWARE, "product_default": True, "position": 7}
+
+
+def upload(api: Any, path: str = BASE, file: Any = ("firmware.bin", b"\x00\x01\xff"), **fields: Any) -> Any:
+    parts: dict[str, Any] = {name: (None, value) for name, value in {**FIELDS, **fields}.items() if value is not None}
+    return api.post(path, files={**parts, "file": file} if file else parts)
+
+
+def stored(api: Any, content: bytes) -> str:
+    writer = api.blobs.writer()
+    writer.write(content)
+    return str(writer.finish().sha256)
+
+
+def test_a_version_is_uploaded(api: Any, world: Any) -> None:
+    answer = upload(api, description="über", mandatory="false")
+    assert (answer.status_code, answer.json()) == (201, world.FIRMWARE)
+    assert answer.headers["X-Flotilla-Position"] == "6"
+    digest = sha256(b"\x00\x01\xff").hexdigest()
+    assert api.bus.last("upload_version").arguments == {
+        "product_id": 1000,
+        "version": 7,
+        "title": "seven",
+        "description": "über",
+        "file_name": "firmware.bin",
+        "sha256": digest,
+        "size_bytes": 3,
+        "uploaded_by": "member@example.org",
+    }
+    assert api.blobs.read(digest, 0, 10) == b"\x00\x01\xff"
+
+
+def test_the_file_part_may_have_either_name_and_stand_first(api: Any) -> None:
+    for name in ("file", "binary"):
+        files = [(name, ("x.bin", b"abc")), *((key, (None, value)) for key, value in FIELDS.items())]
+        assert api.post(BASE, files=files).status_code == 201
+        assert api.bus.last("upload_version").arguments["size_bytes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("/home/jo/fw/tracker.bin", "tracker.bin"),
+        ("C:\\fw\\tracker.bin", "tracker.bin"),
+        ("", "firmware.bin"),
+        ("x/", "firmware.bin"),
+    ],
+)
+def test_only_the_last_component_of_the_file_name_is_kept(api: Any, name: str, kept: str) -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + name.encode() + b'"\r\n\r\nabc\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="version"\r\n\r\n7\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="title"\r\n\r\nseven\r\n--b--\r\n'
+    )
+    answer = api.post(BASE, content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert answer.status_code == 201
+    assert api.bus.last("upload_version").arguments["file_name"] == kept
+
+
+def test_a_base_name_has_no_control_characters_and_255_characters_at_most() -> None:
+    assert base_name("a\r\nb\x00.bin") == "ab.bin"
+    assert len(base_name("x" * 300)) == 255
+
+
+@pytest.mark.parametrize(
+    ("device_type", "most"),
+    [
+        ("Core", 108 * 1024),
+        ("Photon", 128 * 1024),
+        ("P0", 128 * 1024),
+        ("P1", 128 * 1024),
+        ("Electron", 128 * 1024),
+        ("mqtt", 8 * 1024 * 1024),
+    ],
+)
+def test_the_size_of_a_file_is_limited_by_device_type(
+    api: Any, world: Any, tmp_path: Any, device_type: str, most: int
+) -> None:
+    assert MAX_MODULE_BYTES.get(device_type, MAX_MQTT_BYTES) == most
+    entry = api.directory.products["thermo"]
+    api.directory.products["thermo"] = type(entry)(1000, world.OUR_ORG, "thermo", "T", device_type, 6, None)
+    assert upload(api, file=("x", b"\x00" * most)).status_code == 201
+    status, code, text = world.error_of(upload(api, file=("x", b"\x00" * (most + 1))))
+    assert (status, code) == (413, "too_large")
+    assert str(most) in text
+    assert list((tmp_path / "blobs" / "unfinished").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": None},
+        {"file": ("x", b"")},
+        {"title": None},
+        {"title": ""},
+        {"version": None},
+        {"version": "65535"},
+        {"version": "-1"},
+        {"version": "one"},
+        {"version": "1.0"},
+    ],
+)
+def test_an_upload_without_file_title_or_version_is_refused_and_leaves_nothing(
+    api: Any, world: Any, tmp_path: Any, changes: Any
+) -> None:
+    status, code, text = world.error_of(upload(api, **changes))
+    assert (status, code) == (400, "invalid_request")
+    assert text.startswith(f"{next(iter(changes))}: ")
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
+
+
+def test_an_upload_is_multipart(api: Any, world: Any) -> None:
+    assert world.error_of(api.post(BASE, json=FIELDS))[:2] == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["invalid_binary", "platform_mismatch", "product_mismatch", "version_mismatch", "version_not_incremented"],
+)
+def test_a_refused_upload_says_why(api: Any, world: Any, code: str) -> None:
+    api.bus.answers["firmware.upload_version"] = Refused(code, "No.")
+    assert world.error_of(upload(api)) == (400, code, "No.")
+
+
+def test_versions_are_listed_as_an_array(api: Any, world: Any) -> None:
+    assert api.get(BASE).json() == [world.FIRMWARE]
+
+
+def test_a_version_is_shown_without_the_name_of_its_blob(api: Any, world: Any) -> None:
+    api.bus.answers["firmware.get_version"] = {**world.FIRMWARE, "sha256": "0" * 64}
+    assert api.get(f"{BASE}/7").json() == world.FIRMWARE
+    assert api.bus.last("get_version").arguments == {"product_id": 1000, "version": 7}
+
+
+@pytest.mark.parametrize("version", ["8", "latest", "release", "-1", "65535", "7.0", "%37%20"])
+def test_a_version_that_does_not_exist_is_not_found(api: Any, world: Any, version: str) -> None:
+    api.bus.answers["firmware.get_version"] = NotFound("Firmware not found.")
+    for end in ("", "/binary"):
+        expected = (404, "Firmware not found.", "Firmware not found.")
+        assert world.error_of(api.get(f"{BASE}/{version}{end}")) == expected
+
+
+def test_the_file_comes_back_unchanged(api: Any, world: Any) -> None:
+    content = bytes(range(256)) * 1_000
+    found = {**world.FIRMWARE, "sha256": stored(api, content), "size": len(content), "name": 'tr"ä.bin'}
+    api.bus.answers["firmware.get_version"] = found
+    answer = api.get(f"{BASE}/7/binary")
+    assert answer.content == content
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-length"] == str(len(content))
+    assert answer.headers["content-disposition"] == attachment('tr"ä.bin')
+    head = api.request("HEAD", f"{BASE}/7/binary")
+    assert (head.content, head.headers["content-length"]) == (b"", str(len(content)))
+
+
+def test_a_file_name_is_told_in_ascii_and_where_needed_exactly() -> None:
+    assert attachment("firmware.bin") == 'attachment; filename="firmware.bin"'
+    expected = "attachment; filename=\"a__.bin\"; filename*=UTF-8''a%22%C3%A4.bin"
+    assert attachment('a"ä.bin') == expected
+
+
+def test_a_file_that_this_gateway_lost_is_no_missing_version(api: Any, world: Any) -> None:
+    api.bus.answers["firmware.get_version"] = {**world.FIRMWARE, "sha256": "0" * 64}
+    assert world.error_of(api.get(f"{BASE}/7/binary"))[:2] == (503, "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("body", "default", "intelligent"),
+    [
+        ({"version": 7}, True, False),
+        ({"version": "7", "groups": []}, True, False),
+        ({"version": 7, "product_default": True, "intelligent": True}, True, True),
+        ({"version": 7, "product_default": False}, False, False),
+    ],
+)
+def test_a_version_is_released(api: Any, world: Any, body: Any, default: bool, intelligent: bool) -> None:
+    answer = api.put(f"{BASE}/release", json=body)
+    assert answer.json() == {**world.FIRMWARE, "product_default": True, "ok": True}
+    assert api.bus.last("release_version").arguments == {
+        "product_id": 1000,
+        "version": 7,
+        "product_default": default,
+        "intelligent": intelligent,
+    }
+
+
+def test_releases_to_groups_are_said_to_be_unsupported(api: Any, world: Any) -> None:
+    answer = api.put(f"{BASE}/release", json={"version": 7, "groups": ["red"]})
+    assert world.error_of(answer)[:2] == (400, "not_supported")
+    assert api.bus.count("release_version") == 0
+
+
+def test_a_version_that_never_ran_is_not_released(api: Any, world: Any) -> None:  # FW-5
+    api.bus.answers["firmware.release_version"] = Refused("firmware_not_running", "No device ran version 7 yet.")
+    answer = api.put(f"{BASE}/release", json={"version": 7})
+    assert world.error_of(answer) == (400, "firmware_not_running", "No device ran version 7 yet.")

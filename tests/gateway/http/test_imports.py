@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from services.gateway.http.bodies import MAX_DISCARDED_BYTES
+from services.gateway.http.imports import MAX_IMPORT_BYTES, MAX_LINE, MAX_LINES, MAX_SYNC_BYTES, lines_of
+from shared.errors import NotFound
+
+ID = "0123456789abcdef01234567"
+REPORT = {
+    "updated": 1,
+    "updatedDeviceIds": [ID],
+    "existingDeviceIds": [],
+    "nonmemberDeviceIds": [],
+    "invalidDeviceIds": ["x"],
+    "problems": [{"line": 2, "text": "x", "code": "malformed", "reason": "no device ID"}],
+}
+DEVICES = "/v1/products/thermo/devices"
+IMPORTS = "/v1/products/thermo/imports"
+
+
+@pytest.fixture(autouse=True)
+def answers(api: Any, world: Any) -> None:
+    api.bus.answers["devices.import_lines"] = {**REPORT, "position": 4}
+    api.bus.answers["devices.start_import"] = {"import": world.IMPORT, "position": 5}
+    api.bus.answers["devices.get_import"] = {"import": {**world.IMPORT, "state": "done"}}
+    api.bus.answers["devices.import_problems"] = {
+        "problems": REPORT["problems"],
+        "meta": {"page": 2, "per_page": 10, "total": 11, "total_pages": 2},
+    }
+
+
+def test_one_device_is_imported_from_json(api: Any) -> None:
+    answer = api.post(DEVICES, json={"id": ID})
+    assert answer.json() == REPORT
+    assert answer.headers["X-Flotilla-Position"] == "4"
+    assert api.bus.last("import_lines").arguments == {"product_id": 1000, "lines": [ID], "force": False}
+
+
+def test_one_device_is_imported_from_a_form_with_force(api: Any) -> None:
+    assert api.post(DEVICES, data={"id": ID, "force": "true", "import_method": "one"}).status_code == 200
+    assert api.bus.last("import_lines").arguments == {"product_id": 1000, "lines": [ID], "force": True}
+
+
+def test_a_file_is_imported_whatever_its_name_and_type(api: Any) -> None:
+    content = b"\xef\xbb\xbf" + f"{ID}\r\n\r\n  {ID.upper()} \nwrong ü\n".encode()
+    for part in [("file", content, "application/octet-stream"), ("devices.txt", content), (None, content)]:
+        assert api.post(DEVICES, files={"file": part}).json() == REPORT
+        assert api.bus.last("import_lines").arguments == {
+            "product_id": 1000,
+            "lines": [ID, "", f"  {ID.upper()} ", "wrong ü"],
+            "force": False,
+        }
+
+
+@pytest.mark.parametrize("force", ["true", "1"])
+def test_force_may_come_before_or_behind_the_file(api: Any, force: str) -> None:
+    parts = [("force", (None, force)), ("file", ("file", ID.encode()))]
+    for order in (parts, parts[::-1]):
+        assert api.post(DEVICES, files=order).status_code == 200
+        assert api.bus.last("import_lines").arguments["force"] is True
+
+
+def test_only_the_first_file_counts(api: Any) -> None:
+    files = [("file", ("a", ID.encode())), ("file2", ("b", b"other"))]
+    assert api.post(DEVICES, files=files).status_code == 200
+    assert api.bus.last("import_lines").arguments["lines"] == [ID]
+
+
+def test_a_line_of_a_megabyte_is_passed_on_shortened(api: Any) -> None:
+    content = b"x" * 1_000_000 + b"\n" + ID.encode()
+    assert api.post(DEVICES, files={"file": ("file", content)}).status_code == 200
+    assert api.bus.last("import_lines").arguments["lines"] == ["x" * MAX_LINE, ID]
+
+
+def test_up_to_10000_lines_are_imported_at_once(api: Any, world: Any) -> None:
+    content = f"{ID}\n".encode() * MAX_LINES
+    assert api.post(DEVICES, files={"file": ("file", content)}).status_code == 200
+    assert len(api.bus.last("import_lines").arguments["lines"]) == MAX_LINES
+    status, code, text = world.error_of(api.post(DEVICES, files={"file": ("file", content + b"x")}))
+    assert (status, code) == (413, "too_large")
+    assert "POST /v1/products/1000/imports" in text
+
+
+@pytest.mark.parametrize(("pieces", "read"), [(200, 200), (2_000, (MAX_SYNC_BYTES + MAX_DISCARDED_BYTES) // 65_536)])
+def test_what_is_too_large_is_read_on_for_a_while_so_that_the_answer_arrives(
+    api: Any, world: Any, pieces: int, read: int
+) -> None:
+    arrived = 0
+
+    async def body() -> Any:
+        nonlocal arrived
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'
+        for _ in range(pieces):
+            arrived += 1
+            yield b"x" * 65_536
+
+    answer = api.post(DEVICES, content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert world.error_of(answer)[:2] == (413, "too_large")
+    assert answer.headers["connection"] == "close"
+    assert read <= arrived <= read + 2
+
+
+@pytest.mark.parametrize("path", [DEVICES, IMPORTS])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"json": {}},
+        {"json": {"id": " "}},
+        {"content": b""},
+        {"files": {"file": ("file", b"\xef\xbb\xbf \r\n\n")}},
+        {"files": {"force": (None, "true")}},
+        {"files": {"file": ("file", b"x"), "force": (None, "maybe")}},
+        {"json": {"id": 7}},
+    ],
+)
+def test_an_import_without_any_id_is_refused_and_leaves_nothing(
+    api: Any, world: Any, tmp_path: Any, path: str, options: Any
+) -> None:
+    assert world.error_of(api.post(path, **options))[:2] == (400, "invalid_request")
+    assert api.bus.asked == []
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
+
+
+def test_a_long_import_is_streamed_to_the_blobs_and_begun(api: Any, world: Any) -> None:
+    content = f"{ID}\r\n".encode() * 50_000
+    answer = api.post(IMPORTS, files={"file": ("file", content), "force": (None, "1")})
+    assert answer.status_code == 202
+    assert answer.json() == {"ok": True, "import": world.IMPORT}
+    digest = sha256(content).hexdigest()
+    assert api.bus.last("start_import").arguments == {
+        "product_id": 1000,
+        "blob": digest,
+        "size_bytes": len(content),
+        "force": True,
+    }
+    assert api.blobs.read(digest, 0, 10_000_000) == content
+
+
+def test_a_single_id_may_be_imported_as_a_job_too(api: Any) -> None:
+    assert api.post(IMPORTS, json={"id": ID}).status_code == 202
+    assert api.bus.last("start_import").arguments["blob"] == sha256(ID.encode()).hexdigest()
+
+
+def test_an_import_is_as_large_as_the_importer_takes(api: Any) -> None:
+    assert MAX_IMPORT_BYTES == 256 * 1024 * 1024
+
+
+def test_an_import_can_be_watched(api: Any, world: Any) -> None:
+    answer = api.get(f"{IMPORTS}/{'9' * 24}").json()
+    assert answer["import"]["state"] == "done"
+    assert api.bus.last("get_import").arguments == {"product_id": 1000, "import_id": "9" * 24}
+
+
+def test_the_problems_of_an_import_come_in_pages(api: Any) -> None:
+    answer = api.get(f"{IMPORTS}/{'9' * 24}/problems", params={"page": "2", "per_page": "10"}).json()
+    assert answer["problems"] == REPORT["problems"]
+    assert api.bus.last("import_problems").arguments == {
+        "product_id": 1000,
+        "import_id": "9" * 24,
+        "page": 2,
+        "per_page": 10,
+    }
+
+
+@pytest.mark.parametrize("end", ["", "/problems"])
+def test_an_import_that_does_not_exist_is_not_found(api: Any, world: Any, end: str) -> None:
+    api.bus.answers["devices.get_import"] = NotFound("Import not found.")
+    api.bus.answers["devices.import_problems"] = NotFound("Import not found.")
+    for job in ("9" * 24, "latest"):
+        answer = api.get(f"{IMPORTS}/{job}{end}")
+        assert world.error_of(answer) == (404, "not_found", "Import not found.")
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"", []),
+        (b"a", ["a"]),
+        (b"a\n", ["a"]),
+        (b"a\n\n", ["a", ""]),
+        (b"\na\r\n b \r\n", ["", "a", " b "]),
+        (b"\xef\xbb\xbfa", ["a"]),
+        (b"\xff\n", ["\ufffd"]),
+        ("a\u2028b".encode(), ["a\u2028b"]),
+    ],
+)
+def test_lines_are_those_that_the_file_has(content: bytes, lines: list[str]) -> None:
+    assert lines_of(content) == lines

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from services.gateway.life import Life
+from shared.context import Context
+from shared.errors import Unavailable
+from shared.events.contracts import CONTRACTS
+from shared.events.gateway import GatewayBeat, GatewayLost, GatewayStarted, GatewayStopped
+from shared.store.port import ANY, EventStore, StreamNotFound
+
+Events = Callable[[str], list[object]]
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
+def append(store: EventStore, event: object) -> None:
+    store.append("gateway-a", ANY, [CONTRACTS.encode(event, 0, Context.new("system:devices", "test"))])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def test_an_epoch_begins_and_ends_in_the_gateways_stream(store: EventStore, events_of: Events) -> None:
+    async def scenario() -> None:
+        for epoch in (1, 2):
+            life = Life(store, "a", 15)
+            assert not life.alive
+            assert await life.start() == epoch
+            assert life.alive
+            await life.stop()
+            await life.stop()
+
+    run(scenario)
+    assert events_of("gateway-a") == [
+        GatewayStarted("a", 1, 15),
+        GatewayStopped("a", 1),
+        GatewayStarted("a", 2, 15),
+        GatewayStopped("a", 2),
+    ]
+
+
+def test_an_epoch_that_was_not_ended_is_followed_by_the_next_number(store: EventStore) -> None:
+    append(store, GatewayStarted("a", 7, 15))
+    for _ in range(150):
+        append(store, GatewayBeat("a", 7))
+
+    async def scenario() -> None:
+        life = Life(store, "a", 15)
+        assert await life.start() == 8
+        await life.stop()
+
+    run(scenario)
+
+
+def test_processes_of_one_name_that_start_together_have_epochs_of_their_own(store: EventStore) -> None:
+    async def scenario() -> None:
+        lives = [Life(store, "a", 15) for _ in range(6)]
+        assert sorted(await asyncio.gather(*[life.start() for life in lives])) == [1, 2, 3, 4, 5, 6]
+        for life in lives:
+            await life.stop()
+
+    run(scenario)
+
+
+def test_a_gateway_beats_three_times_a_lease_whoever_writes_beside_it(store: EventStore, events_of: Events) -> None:
+    async def scenario() -> None:
+        life = Life(store, "a", 1)
+        await life.start()
+        append(store, GatewayLost("a", 0))
+        await until(lambda: events_of("gateway-a").count(GatewayBeat("a", 1)) >= 2)
+        await life.stop()
+
+    run(scenario)
+    events = events_of("gateway-a")
+    assert events[:2] == [GatewayStarted("a", 1, 1), GatewayLost("a", 0)]
+    assert events[-1] == GatewayStopped("a", 1)
+
+
+@pytest.mark.parametrize(("event", "over"), [(GatewayLost("a", 1), "lost"), (GatewayStarted("a", 2, 15), "superseded")])
+def test_a_gateway_learns_that_its_epoch_is_over_and_writes_no_more(
+    store: EventStore, events_of: Events, event: object, over: str
+) -> None:
+    async def scenario() -> None:
+        life = Life(store, "a", 1)
+        await life.start()
+        append(store, event)
+        assert life.over is not None
+        assert await life.over == over
+        assert not life.alive
+        await life.stop()
+
+    run(scenario)
+    assert events_of("gateway-a")[-1] == event
+
+
+def test_without_a_stored_beat_a_gateway_is_not_alive_after_its_lease_and_recovers(flaky: Any) -> None:
+    async def scenario() -> None:
+        now_s = 100.0
+        life = Life(flaky, "a", 1, monotonic=lambda: now_s)
+        await life.start()
+        flaky.failures = ["away", "mute"]
+        now_s = 101.0
+        assert not life.alive
+        await until(lambda: life.alive)
+        await life.stop()
+
+    run(scenario)
+    beats = [recorded.id for recorded in flaky.read("gateway-a") if recorded.type == "GatewayBeat"]
+    assert len(beats) == len(set(beats)) >= 1
+
+
+def test_a_gateway_whose_store_is_away_does_not_start(flaky: Any) -> None:
+    async def scenario() -> None:
+        flaky.failures = ["away"]
+        life = Life(flaky, "a", 15)
+        with pytest.raises(Unavailable):
+            await life.start()
+        await life.stop()
+
+    run(scenario)
+    with pytest.raises(StreamNotFound):
+        flaky.read("gateway-a")

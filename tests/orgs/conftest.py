@@ -1,0 +1,156 @@
+"""A store in memory that can fail, or let somebody else go first, at any append; and what tests start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+
+from services.orgs.creation import Creation
+from services.orgs.grants import Grants
+from services.orgs.numbering import Numbering
+from shared.context import Context
+from shared.errors import Conflict, Unavailable, Unknown
+from shared.events.contracts import CONTRACTS
+from shared.store.port import NO_STREAM, Appended, Expected, New, Position, Recorded, StreamNotFound
+from shared.streams import Streams
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class MemoryStore:
+    """Exact versions and idempotent repeats, as the port promises. ``before`` and ``after`` are called around every
+    append with its number; what they raise, the caller gets."""
+
+    now: datetime = START
+    events: list[Recorded] = field(default_factory=list)
+    appends: int = 0
+    before: Callable[[int], None] = lambda number: None
+    after: Callable[[int], None] = lambda number: None
+
+    def append(self, stream: str, expected: int | Expected, events: Sequence[New]) -> Appended:
+        self.appends += 1
+        number = self.appends
+        self.before(number)
+        done = self._append(stream, expected, events)
+        self.after(number)
+        return done
+
+    def _append(self, stream: str, expected: int | Expected, events: Sequence[New]) -> Appended:
+        there = [event for event in self.events if event.stream == stream]
+        base = -1 if expected is NO_STREAM else int(expected)  # type: ignore[arg-type]
+        repeated = there[base + 1 : base + 1 + len(events)]
+        if [event.id for event in repeated] == [event.id for event in events]:
+            return Appended(repeated[-1].version, repeated[-1].position)
+        if len(there) - 1 != base:
+            raise Conflict(stream, str(base), str(len(there) - 1))
+        for index, new in enumerate(events):
+            position = Position(10 * (len(self.events) + 1))
+            self.events.append(
+                Recorded(new.id, new.type, stream, base + 1 + index, position, self.now, new.data, new.meta)
+            )
+        return Appended(self.events[-1].version, self.events[-1].position)
+
+    def read(self, stream: str, first: int = 0, limit: int | None = None, *, backwards: bool = False) -> list[Recorded]:
+        there = [event for event in self.events if event.stream == stream]
+        if not there:
+            raise StreamNotFound(stream)
+        return there[first:]
+
+
+@dataclass
+class World:
+    """One store, one clock, and commands by name: the same name is the same command id."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    @property
+    def streams(self) -> Streams:
+        return Streams(self.store, CONTRACTS)  # type: ignore[arg-type]
+
+    def context(self, command: str) -> Context:
+        return Context.new("anonymous", "test", uuid5(UUID(int=7), command))
+
+    def creation(self, command: str) -> Creation:
+        return Creation(self.streams, self.context(command), self.store.now)
+
+    def numbering(self, command: str) -> Numbering:
+        return Numbering(self.streams, self.context(command), self.store.now)
+
+    def grants(self, command: str) -> Grants:
+        return Grants(self.streams, self.context(command), self.store.now)
+
+    def account(self, email: str, password_hash: str = "$argon2id$unused") -> str:
+        return self.creation(f"sign up {email}").account(email, password_hash, ("Ada", "", ""))[0]
+
+    def organization(self, email: str = "ada@example.com", name: str = "Acme") -> str:
+        return self.creation(f"found {name}").organization(self.account(email), name, None, "monthly").org_id
+
+    def pass_time(self, seconds: float) -> None:
+        self.store.now += timedelta(seconds=seconds)
+
+    def of_type(self, event: str) -> list[Any]:
+        return [CONTRACTS.decode(recorded) for recorded in self.store.events if recorded.type == event]
+
+    def dies_at(self, append: int | None, *, after: bool) -> None:
+        """The process dies at this append from now on, before or after it is stored; None: it lives."""
+        number = None if append is None else self.store.appends + append
+
+        def die(now: int) -> None:
+            if now == number:
+                raise Died
+
+        self.store.before = (lambda now: None) if after else die
+        self.store.after = die if after else (lambda now: None)
+
+    def others_go_first_at(self, append: int, act: Callable[[], object]) -> None:
+        """Somebody else does this before the given append from now on."""
+        number = self.store.appends + append
+
+        def step_in(now: int) -> None:
+            if now == number:
+                act()
+
+        self.store.before = step_in
+
+    def loses_answer_of(self, append: int) -> None:
+        """The given append from now on is stored, but its answer is lost."""
+        number = self.store.appends + append
+
+        def lose(now: int) -> None:
+            if now == number:
+                raise Unknown("lost")
+
+        self.store.after = lose
+
+    def is_away(self) -> None:
+        """The store does not take anything any more."""
+
+        def refuse(now: int) -> None:
+            raise Unavailable("away")
+
+        self.store.before = refuse
+
+
+class Died(BaseException):
+    """The process is gone: nobody may catch it."""
+
+
+@pytest.fixture(scope="session")
+def new_world() -> type[World]:
+    return World
+
+
+@pytest.fixture(scope="session")
+def died() -> type[BaseException]:
+    return Died
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from shared.blobs import STALE_S, Blob, FileBlobs, open_blobs
+from shared.errors import Misuse, NotFound, Refused
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "blobs"
+
+
+@pytest.fixture
+def blobs(folder: Path) -> FileBlobs:
+    return FileBlobs(folder)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_blob_is_named_by_its_content(blobs: FileBlobs, folder: Path):
+    data = b"a" * 70_000
+    blob = blobs.put([data[:1], b"", data[1:]])
+    assert blob == Blob(sha256(data).hexdigest(), len(data))
+    assert blobs.size(blob.sha256) == len(data)
+    assert blobs.exists(blob.sha256)
+    with blobs.open(blob.sha256) as file:
+        assert file.read() == data
+    assert files(folder) == [blob.sha256]
+
+
+def test_the_same_content_is_kept_once(blobs: FileBlobs, folder: Path):
+    assert blobs.put([b"x"]) == blobs.put([b"x"])
+    assert len(files(folder)) == 1
+
+
+def test_any_stretch_can_be_read(blobs: FileBlobs):
+    digest = blobs.put([b"0123456789"]).sha256
+    assert blobs.read(digest, 0, 4) == b"0123"
+    assert blobs.read(digest, 8, 4) == b"89"
+    assert blobs.read(digest, 10, 4) == b""
+    with pytest.raises(Misuse):
+        blobs.read(digest, -1, 4)
+
+
+def test_a_blob_above_the_limit_leaves_nothing(blobs: FileBlobs, folder: Path):
+    assert blobs.put([b"1234"], limit_bytes=4).size_bytes == 4
+    with pytest.raises(Refused) as refusal:
+        blobs.put([b"123", b"45"], limit_bytes=4)
+    assert refusal.value.code == "too_large"
+    assert len(files(folder)) == 1
+
+
+def test_a_source_that_fails_leaves_nothing(blobs: FileBlobs, folder: Path):
+    def broken() -> Iterator[bytes]:
+        yield b"some"
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        blobs.put(broken())
+    assert files(folder) == []
+
+
+def test_a_writer_takes_pieces_until_it_finishes(blobs: FileBlobs):
+    writer = blobs.writer()
+    writer.write(b"ab")
+    writer.write(b"cd")
+    assert not blobs.exists(sha256(b"abcd").hexdigest())
+    blob = writer.finish()
+    writer.abort()
+    assert blobs.read(blob.sha256, 0, 100) == b"abcd"
+
+
+def test_a_writer_that_is_given_up_leaves_nothing(blobs: FileBlobs, folder: Path):
+    writer = blobs.writer()
+    writer.write(b"ab")
+    writer.abort()
+    writer.abort()
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("name", ["", "a" * 64, "A" * 64, "../../etc/passwd", "0" * 63, "0" * 65, "0" * 64 + "\n"])
+def test_what_is_not_stored_or_no_digest_is_not_found(blobs: FileBlobs, name: str):
+    assert not blobs.exists(name)
+    for ask in (blobs.open, blobs.size, lambda digest: blobs.read(digest, 0, 1)):
+        with pytest.raises(NotFound):
+            ask(name)
+
+
+def test_what_a_crash_left_is_removed_after_a_day(folder: Path):
+    first = FileBlobs(folder)
+    old, young = first.writer(), first.writer()
+    leftovers = sorted((folder / "unfinished").iterdir())
+    os.utime(leftovers[0], (0, os.stat(leftovers[0]).st_mtime - STALE_S - 60))
+    FileBlobs(folder)
+    assert sorted((folder / "unfinished").iterdir()) == leftovers[1:]
+    old.abort()
+    young.abort()
+
+
+def test_blobs_are_opened_by_url(tmp_path: Path):
+    digest = open_blobs(f"file://{tmp_path}/a%20b").put([b"x"]).sha256
+    assert FileBlobs(tmp_path / "a b").exists(digest)
+
+
+@pytest.mark.parametrize("url", ["", "/folder", "s3://bucket", "file://host/folder"])
+def test_another_kind_of_url_is_refused(url: str):
+    with pytest.raises(Refused) as refusal:
+        open_blobs(url)
+    assert refusal.value.code == "bad_setting"
