@@ -223,8 +223,8 @@ class Story:
         )
         shown = "" if len(devices) <= rows else f" (first {rows} of {len(devices)})"
         table = Table(title=f"Product {self.product_id}{shown}", caption=caption)
-        for heading in ("device", "online", "version", "target", "lock", "last heard"):
-            table.add_column(heading)
+        for heading in ("device", "state", "version", "target", "lock", "last heard"):
+            table.add_column(heading, no_wrap=True)
         for device in devices[:rows]:
             table.add_row(*(_cell(device, key) for key in _COLUMNS))
         return table
@@ -287,4 +287,6 @@ def _cell(device: dict[str, Any], key: str) -> str:
     value = device[key]
     if isinstance(value, bool):
         return "[green]online[/green]" if value else "[red]offline[/red]"
+    if key == "last_heard" and value is not None:
+        return str(value)[11:19]
     return "–" if value is None else str(value)

@@ -1,4 +1,5 @@
-"""The firmware service as its bootstrap makes it, over the local bus and a store of its own; ``orgs`` is played."""
+"""The firmware service as its bootstrap makes it, over the local bus and a store of its own. ``orgs`` is
+played, and so is the relay of what gateways record, which the devices service has."""
 
 from __future__ import annotations
 
@@ -16,9 +17,11 @@ from shared.blobs import Blobs, open_blobs
 from shared.bus.calls import blocking_client
 from shared.bus.host import ServiceHost
 from shared.bus.open import open_transport
+from shared.bus.relay import Relay
 from shared.context import Context
 from shared.errors import NotFound
 from shared.events.contracts import CONTRACTS
+from shared.projections.database import Database
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import ANY, Position
@@ -51,14 +54,28 @@ class Platform:
         self.transport = open_transport("local:", name="tests")
         self.after: Position | None = None
         self.orgs = ServiceHost(Orgs, self.transport, workers=1)
+        self.database = Database(self.settings.db, "devices")
+        self.database.prepare([])
+        self.relay = Relay(
+            "devices",
+            self.store,
+            self.transport,
+            self.database.checkpoints(),
+            CONTRACTS.of_service("gateway"),
+            source="gateway",
+            contracts=CONTRACTS,
+        )
         self.runtime = bootstrap.build(self.settings, self.transport, self.store, clock=lambda: NOW)
 
     def start(self) -> None:
         self.transport.start()
         self.orgs.start()
         self.runtime.start()
+        self.relay.start()
 
     def stop(self) -> None:
+        self.relay.stop()
+        self.database.close()
         self.runtime.stop()
         self.orgs.stop()
         self.transport.stop()

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 LINGER_S = 1.0
 """A connection that was ended is aborted after this, whatever the peer does (MQS-6)."""
-LOOK_S = 5.0
-"""How often a connection that does not read is looked at."""
+LOOKS = 6
+"""How often a connection that does not read is looked at before it is closed."""
 
 _TURN, _PACE, _WRITING, _STREAMING = 1, 2, 4, 8
 """Why nothing is read from a connection now."""
@@ -108,7 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._over:
             now = self._listener.now().s
             self._out.pause(now)
-            self._listener.wheel.wake_by(self, now + LOOK_S)
+            self._listener.wheel.wake_by(self, now + self._listener.limits.standing_still_s / LOOKS)
 
     def resume_writing(self) -> None:
         """The device has read."""
@@ -152,6 +152,8 @@ class Connection(asyncio.BufferedProtocol):
             if self.session is not None and self._paced(self.session, now):
                 break
             try:
+                if self.session is None:
+                    self._reader.expect_connect()
                 frame = self._reader.take()
             except Violation as violation:
                 self._broken(violation, now)
@@ -340,5 +342,5 @@ class Connection(asyncio.BufferedProtocol):
         if self._holds & _PACE:
             wake_at = min(wake_at, self._resume_at)
         if self._out.paused:
-            wake_at = min(wake_at, now.s + LOOK_S)
+            wake_at = min(wake_at, now.s + self._listener.limits.standing_still_s / LOOKS)
         self._listener.wheel.schedule(self, wake_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.gateway.devices.mqtt.violations import MALFORMED, TOO_LARGE, Violation
+from services.gateway.devices.mqtt.violations import MALFORMED, PROTOCOL_ERROR, TOO_LARGE, Violation
 
 HEADER_BYTES = 5
 """Longest fixed header."""
@@ -37,6 +37,11 @@ class FrameReader:
     def room(self) -> int:
         """How much may be fed now: at least one byte."""
         return max(1, self.limit_bytes - self.held_bytes)
+
+    def expect_connect(self) -> None:
+        """Raises ``Violation`` if something else than a CONNECT has begun, which need not be waited for."""
+        if self.held_bytes and self._data[self._at] >> 4 != 1:
+            raise Violation("something else than CONNECT", PROTOCOL_ERROR, "unexpected_packet")
 
     def feed(self, chunk: bytes | memoryview) -> None:
         """More bytes from the network."""
