@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import msgspec
@@ -40,7 +40,10 @@ class Api:
         made._client.headers = other._client.headers
         return made
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Let go of the connections."""
         self._client.close()
 
@@ -156,8 +159,8 @@ class Api:
         return counters
 
     @contextmanager
-    def events(self, product: int) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-        """The product's live events (LOG-2): pairs of name and the JSON behind it."""
+    def events(self, product: int) -> Iterator[Iterator[tuple[str, dict[str, Any]] | None]]:
+        """The product's live events (LOG-2): pairs of name and the JSON behind it, None for a sign of life."""
         timeout = httpx.Timeout(15.0, read=30.0)
         with self._client.stream("GET", f"/v1/products/{product}/events", timeout=timeout) as response:
             if response.status_code >= 400:
@@ -166,13 +169,15 @@ class Api:
             yield _frames(response.iter_lines())
 
 
-def _frames(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _frames(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]] | None]:
     name = ""
     for line in lines:
         if line.startswith("event: "):
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield name, msgspec.json.decode(line.removeprefix("data: "))
+        else:
+            yield None
 
 
 def _error(response: httpx.Response) -> ApiError:

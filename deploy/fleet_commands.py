@@ -57,7 +57,8 @@ def demo(
             urls = [str(gateway.http) for gateway in gateways]
             endpoints = [gateway.mqtt for gateway in gateways if gateway.mqtt]
             middle = partial(_kill_a_gateway, gateways) if kill_gateway else None
-            Story(urls, endpoints, console, devices=count, in_the_middle=middle).tell()
+            with Story(urls, endpoints, console, devices=count, in_the_middle=middle) as story:
+                story.tell()
     except NotAsPromised as failure:
         console.print(f"[red]✗ {failure}[/red]", highlight=False)
         raise typer.Exit(1) from None
@@ -79,13 +80,13 @@ def simulate(
 ) -> None:
     """A simulated fleet on real MQTT connections: reports, publishes, takes firmware; until Ctrl-C."""
     gateways = _running(Settings.load(data=data).data)
-    api = Api(str(gateways[0].http))
-    api.log_in(username, password)
-    ids = _imported(api, product, count) if import_new else [one["id"] for one in api.devices(product)][:count]
-    if not ids:
-        raise Refused("no_devices", f"product {product} has no devices; import some, or use --import")
-    with console.status(f"fetching tokens for {len(ids)} devices"):
-        tokens = api.device_tokens(product, ids)
+    with Api(str(gateways[0].http)) as api:
+        api.log_in(username, password)
+        ids = _imported(api, product, count) if import_new else [one["id"] for one in api.devices(product)][:count]
+        if not ids:
+            raise Refused("no_devices", f"product {product} has no devices; import some, or use --import")
+        with console.status(f"fetching tokens for {len(ids)} devices"):
+            tokens = api.device_tokens(product, ids)
     endpoints: list[Endpoint] = [gateway.mqtt for gateway in gateways if gateway.mqtt]
     fleet = SimulatedFleet(tokens, product, version, endpoints, publish_every_s=publish_every_s)
     asyncio.run(_live(fleet))
@@ -191,7 +192,7 @@ def _tail(output: Path) -> str:
 def _kill_a_gateway(gateways: list[Process], story: Story) -> None:
     """End the last gateway with kill -9, and show what the fleet view says before, during and after."""
     victim = gateways[-1]
-    story.api = Api.like(story.api, str(gateways[0].http))
+    story.api = story.at(str(gateways[0].http))
     console.print(f"   before      {story.counters()}", highlight=False)
     os.kill(victim.pid, signal.SIGKILL)
     console.print(f"   [red]kill -9[/red]     {victim.name} (pid {victim.pid})", highlight=False)

@@ -14,6 +14,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import Any
 
 import aiomqtt
 
@@ -301,6 +302,7 @@ class SimulatedFleet:
 
     async def run(self, until: Callable[[], Awaitable[None]], *, per_second: int = 200) -> None:
         """Start all devices, at most ``per_second``, and keep them running until ``until`` returns."""
+        asyncio.get_running_loop().set_exception_handler(_unheard)
         running: list[asyncio.Task[None]] = []
         starter = asyncio.create_task(self._start(running, per_second))
         try:
@@ -314,3 +316,9 @@ class SimulatedFleet:
         for device in self.devices:
             running.append(asyncio.create_task(device.run()))
             await asyncio.sleep(1 / per_second)
+
+
+def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A connection that breaks leaves a future in the MQTT library that nobody asks; the device has noticed anyway."""
+    if not isinstance(context.get("exception"), aiomqtt.MqttError):
+        loop.default_exception_handler(context)

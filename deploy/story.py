@@ -11,10 +11,12 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
@@ -86,17 +88,22 @@ class EventWatch:
             try:
                 with self._api.events(self._product) as events:
                     self.ready.set()
-                    for name, body in events:
-                        key = f"{name} {body['data']}" if name.startswith("spark/") else name
-                        self.counts[key] += 1
-                        if self._stop.is_set():
-                            return
-            except Exception:  # noqa: BLE001 - any loss of the stream means: connect again, as every SSE client does
+                    self._count(events)
+            except (FlotillaError, httpx.HTTPError):  # lost: connect again, as every reader of event streams does
                 self._stop.wait(1.0)
 
+    def _count(self, events: Iterator[tuple[str, dict[str, Any]] | None]) -> None:
+        for event in events:
+            if self._stop.is_set():
+                return
+            if event is not None:
+                name, body = event
+                self.counts[f"{name} {body['data']}" if name.startswith("spark/") else name] += 1
+
     def stop(self) -> None:
-        """Stop counting; the thread ends with the next event."""
+        """Stop counting; returns when the stream is closed."""
         self._stop.set()
+        self._thread.join(timeout=15)
 
 
 @dataclass
@@ -113,13 +120,25 @@ class Story:
     _step: int = 0
 
     def __post_init__(self) -> None:
-        self.api = self.watched = Api(self.api_urls[0])
+        self._apis = ExitStack()
+        self.api = self.watched = self._apis.enter_context(Api(self.api_urls[0]))
         self.image = secrets.token_bytes(IMAGE_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the connections."""
+        self._apis.close()
+
+    def at(self, url: str) -> Api:
+        """The same team member at another gateway."""
+        return self._apis.enter_context(Api.like(self.api, url))
 
     def tell(self) -> None:
         """Run all of it. Raises ``NotAsPromised`` or ``ApiError`` where it is not as promised."""
-        self._found()
-        self._import()
+        self.found()
+        self.import_devices()
         fleet = FleetThread(self._simulated())
         watch = EventWatch(self.watched, self.product_id)
         watch.ready.wait(PATIENCE_S)
@@ -135,20 +154,20 @@ class Story:
             watch.stop()
             fleet.stop()
 
-    def _found(self) -> None:
+    def found(self) -> None:
         self._say("A team member signs up, creates an organization and a product")
         suffix = secrets.token_hex(4)
         email = f"ada+{suffix}@example.com"
         self.api.sign_up(email, "correct horse battery")
         self.api.log_in(email, "correct horse battery")
-        self.watched = Api.like(self.api, self.api_urls[-1])
+        self.watched = self.at(self.api_urls[-1])
         organization = self.api.create_organization(f"Brewers {suffix}", f"brewers-{suffix}")
         self._check(organization["subscription"]["state"] == "trialing", "the organization is in its trial")
         product = self.api.create_product(organization["slug"], "Kettle", "A kettle that can be called", "mqtt")
         self.product_id = product["id"]
         self._done(f"{email} · organization {organization['slug']} · product {product['name']} = {self.product_id}")
 
-    def _import(self) -> None:
+    def import_devices(self) -> None:
         self._say(f"A file of {self.devices} device IDs is imported, with a few flaws in it")
         self.ids = [secrets.token_hex(12) for _ in range(self.devices)]
         lines = [*self.ids, "", self.ids[0].upper(), "not a device"]

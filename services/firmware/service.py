@@ -37,11 +37,11 @@ class FirmwareService:
         product_id: int,
         version: int,
         title: str,
-        description: str | None,
         file_name: str,
         sha256: str,
         size_bytes: int,
         uploaded_by: str,
+        description: str | None = None,
     ) -> dict[str, Any]:
         upload = Upload(product_id, version, title, description, file_name, sha256, size_bytes, uploaded_by)
         product = self.orgs.get_product(product_id=product_id)["product"]

@@ -19,7 +19,7 @@ from shared.events.firmware import VersionUploaded
 from shared.ids import MAX_FIRMWARE_VERSION
 
 MQTT = "mqtt"
-MAX_IMAGE_BYTES = {"Core": 110_592, MQTT: 67_108_864}
+MAX_IMAGE_BYTES = {"Core": 110_592, MQTT: 8_388_608}
 """By device type; a Core's flash has less room, and any other hardware has what it has."""
 MAX_MODULE_BYTES = 131_072
 """The user part of Photon, P0, P1 and Electron."""

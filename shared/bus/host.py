@@ -79,11 +79,11 @@ class ServiceHost:
         """Set up and start the providers, then the timers, handlers and methods."""
         self._rpc_workers, self._event_workers, self._alarm = self._threads()
         self._stopped = False
-        for extension in self._extensions():
-            extension.setup()
-        for extension in self._extensions():
-            extension.start()
         try:
+            for extension in self._extensions():
+                extension.setup()
+            for extension in self._extensions():
+                extension.start()
             self._attach()
         except BaseException:
             self.stop()

@@ -11,21 +11,18 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import pika
 from pika.exceptions import AMQPError
 
-from shared.bus import wire
 from shared.bus.connection import Connection, resolve
 from shared.bus.consumer import AmqpConsumer, AmqpDelivery, declare_event_queue
 from shared.bus.publisher import Confirmed, Publisher
+from shared.bus.requests import Outcome, Requests
 from shared.bus.transport import MAX_PARKED, PARKED_QUEUE, EventQueue
-from shared.bus.wire import Message
 from shared.clock import iso, system_clock
-from shared.errors import Unavailable, Unknown
+from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +36,6 @@ LOCK_RETRY_S = 1.0
 PARKED_ARGUMENTS = {"x-max-length": MAX_PARKED, "x-overflow": "reject-publish"}
 PARKED_HEADER = "flotilla.parked."
 
-Outcome = Callable[[Message | Exception], None]
-
-
-@dataclass(slots=True)
-class _Call:
-    on_done: Outcome
-    timer: asyncio.TimerHandle
-
 
 class AmqpLink:
     """See the module."""
@@ -58,8 +47,7 @@ class AmqpLink:
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
-        self._reply_key = ""
-        self._calls: dict[str, _Call] = {}
+        self._requests = Requests(name)
         self._waiting: dict[int, tuple[asyncio.TimerHandle, Callable[[], None]]] = {}
         self._numbers = itertools.count()
         self._consumers: list[AmqpConsumer] = []
@@ -76,7 +64,7 @@ class AmqpLink:
         return {
             "connected": self.connected,
             "problem": self._problem,
-            "calls": len(self._calls),
+            "calls": self._requests.waiting,
             "unconfirmed": self._publisher.unconfirmed if self._publisher else 0,
         }
 
@@ -115,7 +103,7 @@ class AmqpLink:
         """As ``Transport.request``."""
 
         def send() -> None:
-            self._send_request(f"{service}.{method}", body, headers, timeout_s, on_done)
+            self._requests.send(f"{service}.{method}", body, headers, timeout_s, on_done)
 
         self._when_up(send, on_done, min(timeout_s, PATIENCE_S))
 
@@ -227,40 +215,6 @@ class AmqpLink:
 
         self._waiting[number] = (self._loop.call_later(patience_s, give_up), send)
 
-    def _send_request(
-        self, routing_key: str, body: bytes, headers: Mapping[str, Any], timeout_s: float, on_done: Outcome
-    ) -> None:
-        identity = str(uuid4())
-        timer = self._loop.call_later(timeout_s, self._settle, identity, Unknown(f"{routing_key}: no answer in time"))
-        self._calls[identity] = _Call(on_done, timer)
-        service = routing_key.partition(".")[0]
-
-        def confirmed(problem: Exception | None) -> None:
-            if isinstance(problem, Unknown):
-                self._settle(identity, problem)
-            elif problem is not None:
-                self._settle(identity, Unavailable(f"no service {service!r} runs: {problem}"))
-
-        assert self._publisher is not None
-        self._publisher.send(
-            wire.RPC_EXCHANGE,
-            routing_key,
-            body,
-            headers,
-            confirmed,
-            mandatory=True,
-            message_id=identity,
-            correlation_id=identity,
-            reply_to=self._reply_key,
-            expiration=str(max(1, int(timeout_s * 1000))),
-        )
-
-    def _settle(self, identity: str, outcome: Message | Exception) -> None:
-        call = self._calls.pop(identity, None)
-        if call is not None:
-            call.timer.cancel()
-            call.on_done(outcome)
-
     async def _supervise(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
@@ -285,14 +239,9 @@ class AmqpLink:
     async def _set_up(self, connection: Connection) -> None:
         self._connection = connection
         publisher = await Publisher.open(connection)
+        await self._requests.attach(connection)
         channel = await connection.channel()
-        await connection.ask(channel, channel.exchange_declare, wire.RPC_EXCHANGE, "topic", durable=True)
         await connection.ask(channel, channel.queue_declare, PARKED_QUEUE, durable=True, arguments=PARKED_ARGUMENTS)
-        self._reply_key = str(uuid4())
-        queue = wire.reply_queue(self._name, self._reply_key)
-        await connection.ask(channel, channel.queue_declare, queue, exclusive=True, auto_delete=True)
-        await connection.ask(channel, channel.queue_bind, queue, wire.RPC_EXCHANGE, self._reply_key)
-        await connection.ask(channel, channel.basic_consume, queue, self._on_reply, auto_ack=True)
         for lasting in list(self._queues):
             await declare_event_queue(connection, channel, lasting)
         for consumer in list(self._consumers):
@@ -316,18 +265,7 @@ class AmqpLink:
             consumer.detached()
         if publisher is not None:
             publisher.lost(reason)
-        for identity in list(self._calls):
-            self._settle(identity, Unknown(f"the broker went away before the answer came: {reason}"))
-
-    def _on_reply(self, _channel: Any, method: Any, sent: pika.BasicProperties, body: bytes) -> None:
-        reply = Message(
-            body,
-            method.exchange,
-            method.routing_key,
-            content_type=sent.content_type,
-            content_encoding=sent.content_encoding,
-        )
-        self._settle(sent.correlation_id or "", reply)
+        self._requests.lost(reason)
 
 
 async def _held(connection: Connection, channel: Any, changed: Callable[[bool], None]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,130 +19,14 @@ from uuid import uuid4
 
 from shared.bus import wire
 from shared.bus.kept import KeptMessages
+from shared.bus.local_queues import Consumer, Publication, Queue, QueuedEvent
 from shared.bus.transport import Consumption, Deliver, EventQueue, Lock, ParkedMessage
 from shared.bus.wire import Message
 from shared.clock import system_clock
-from shared.errors import Misuse, NotFound, Unavailable
+from shared.errors import NotFound, Unavailable
 
 MAX_QUEUED = 10_000
 """Events in one queue; a publisher gets ``Unavailable`` beyond."""
-
-
-@dataclass(slots=True)
-class _Publication:
-    """One event in all the queues that it was put into."""
-
-    done: Future[None] | None
-    open: int
-
-    def settled(self) -> Future[None] | None:
-        """One queue less; the future to resolve if it was the last."""
-        self.open -= 1
-        return self.done if self.open == 0 else None
-
-
-@dataclass(slots=True, eq=False)
-class _Event:
-    message: Message
-    publication: _Publication
-
-
-class _EventDelivery:
-    nested = False
-
-    def __init__(self, consumer: _Consumer, event: _Event) -> None:
-        self.message = event.message
-        self.queue = consumer.queue.name
-        self._consumer = consumer
-        self._event = event
-
-    def lost(self) -> bool:
-        return self._consumer.closed
-
-    def settle(self) -> None:
-        self._consumer.settle(self._event)
-
-    def respond(self, body: bytes) -> None:
-        raise Misuse("an event gets no reply")
-
-    def refuse(self, reason: str) -> None:
-        self._consumer.settle(self._event)
-
-
-class _Queue:
-    """A queue and its consumers. Everything but ``pump`` is called under the lock of the transport."""
-
-    def __init__(self, spec: EventQueue, lock: threading.Lock) -> None:
-        self.name = spec.name
-        self.spec = spec
-        self.waiting: deque[_Event] = deque()
-        self.consumers: list[_Consumer] = []
-        self._lock = lock
-        self._pumping = False
-
-    @property
-    def depth(self) -> int:
-        return len(self.waiting) + sum(len(consumer.unsettled) for consumer in self.consumers)
-
-    def takes(self, source: str, event_type: str) -> bool:
-        return self.spec.source == source and (event_type in self.spec.types or "#" in self.spec.types)
-
-    def pump(self) -> None:
-        """Hand out what can be; whoever comes while another thread does it leaves it to that one, for order."""
-        while True:
-            with self._lock:
-                consumer = next((one for one in self.consumers if one.has_room), None)
-                if self._pumping or consumer is None or not self.waiting:
-                    return
-                self._pumping = True
-                event = self.waiting.popleft()
-                consumer.unsettled.append(event)
-                self.consumers.append(self.consumers.pop(self.consumers.index(consumer)))
-            try:
-                consumer.deliver(_EventDelivery(consumer, event))
-            finally:
-                with self._lock:
-                    self._pumping = False
-
-
-class _Consumer:
-    def __init__(self, queue: _Queue, deliver: Deliver, prefetch: int, transport: LocalTransport) -> None:
-        self.queue = queue
-        self.deliver = deliver
-        self.unsettled: list[_Event] = []
-        self.closed = False
-        self._paused = False
-        self._prefetch = prefetch
-        self._transport = transport
-
-    @property
-    def has_room(self) -> bool:
-        return not self._paused and len(self.unsettled) < self._prefetch
-
-    def settle(self, event: _Event) -> None:
-        with self._transport.guard:
-            if event not in self.unsettled:
-                return
-            self.unsettled.remove(event)
-            done = event.publication.settled()
-        if done is not None:
-            done.set_result(None)
-        self.queue.pump()
-
-    def pause(self) -> None:
-        self._paused = True
-
-    def close(self) -> None:
-        with self._transport.guard:
-            if self.closed:
-                return
-            self.closed = self._paused = True
-            self.queue.consumers.remove(self)
-            self.queue.waiting.extendleft(reversed(self.unsettled))
-            self.unsettled.clear()
-            if not self.queue.spec.lasting:
-                self._transport.drop(self.queue)
-        self.queue.pump()
 
 
 class _Request:
@@ -223,7 +106,7 @@ class LocalTransport:
         self.guard = threading.Lock()
         self.kept = KeptMessages(parked)
         self._max_queued = max_queued
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, Queue] = {}
         self._servers: dict[str, list[_Server]] = {}
         self._locks: dict[str, list[_Lock]] = {}
         self._turns = itertools.count()
@@ -286,10 +169,10 @@ class LocalTransport:
             refusal = "the bus stops" if self._stopped else f"queue {full} is full" if full else None
             if refusal is None:
                 lasting = sum(queue.spec.lasting for queue in queues) if handled else 0
-                kept = _Publication(done if lasting else None, lasting)
-                passing = _Publication(None, 0)
+                kept = Publication(done if lasting else None, lasting)
+                passing = Publication(None, 0)
                 for queue in queues:
-                    queue.waiting.append(_Event(message, kept if queue.spec.lasting else passing))
+                    queue.waiting.append(QueuedEvent(message, kept if queue.spec.lasting else passing))
         if refusal is not None:
             done.set_exception(Unavailable(refusal))
             return done
@@ -307,18 +190,18 @@ class LocalTransport:
 
     def declare(self, queue: EventQueue) -> None:
         with self.guard:
-            self._queues.setdefault(queue.name, _Queue(queue, self.guard))
+            self._queues.setdefault(queue.name, Queue(queue, self.guard))
 
     def consume(self, queue: EventQueue, deliver: Deliver, *, prefetch: int) -> Consumption:
         with self.guard:
-            known = self._queues.setdefault(queue.name, _Queue(queue, self.guard))
+            known = self._queues.setdefault(queue.name, Queue(queue, self.guard))
             known.spec = queue
-            consumer = _Consumer(known, deliver, prefetch, self)
+            consumer = Consumer(known, deliver, prefetch, self.guard, self.drop)
             known.consumers.append(consumer)
         known.pump()
         return consumer
 
-    def drop(self, queue: _Queue) -> None:
+    def drop(self, queue: Queue) -> None:
         """Forget a queue that is gone with its consumer; called under the guard."""
         if not queue.consumers:
             self._queues.pop(queue.name, None)
@@ -341,7 +224,7 @@ class LocalTransport:
             queue = self._queues.get(parked.queue)
             servers = self._servers.get(parked.queue.removeprefix("rpc-"))
             if queue is not None:
-                queue.waiting.append(_Event(parked.original, _Publication(None, 0)))
+                queue.waiting.append(QueuedEvent(parked.original, Publication(None, 0)))
         if queue is not None:
             queue.pump()
         elif servers:

@@ -6,16 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from shared.clock import Clock, system_clock
 from shared.errors import Misuse, NotFound, Unavailable
 from shared.events.contracts import Registry
 from shared.projections.database import Database
+from shared.projections.faults import PoisonError
 from shared.projections.parked import Parked, ParkedEvents, describe
 from shared.projections.rebuild import Progress, rebuild
-from shared.projections.runner import PoisonError, Tools, ViewRunner
+from shared.projections.runner import Tools, ViewRunner
+from shared.projections.status import ViewStatus
 from shared.projections.view import Key, View
 from shared.store.port import EventStore, Position, Recorded, StreamNotFound, StreamTombstoned
 
@@ -24,28 +25,9 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.25
 """Longest wait in the store: how long ``stop`` may take."""
 STOP_S = 30.0
+AFTER_BUG_S = 5.0
 
 OnApplied = Callable[[View, Sequence[Key]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ViewStatus:
-    """How far one view is.
-
-    ``lag_events`` is the distance of two positions: as positions are not contiguous, an upper bound rather than a
-    count. ``lag_s`` is 0 at the end, else how old an event is that is not later than the first unapplied one, None if
-    no such event is known. ``head`` and what follows from it are None while the store does not answer. ``error`` says
-    what keeps the view from going on.
-    """
-
-    name: str
-    version: int
-    position: Position | None
-    head: Position | None
-    lag_events: int | None
-    lag_s: float | None
-    parked: int
-    error: str | None
 
 
 class Projector:
@@ -198,6 +180,9 @@ class Projector:
             self._store.wait(after, timeout_s)
         except Unavailable:  # the views' own steps report it
             self._stopping.wait(timeout_s)
+        except Exception:
+            log.exception("%s: waiting for events failed", self.name)
+            self._stopping.wait(AFTER_BUG_S)
 
     def _applied(self, view: View, keys: Sequence[Key]) -> None:
         if self._on_applied is None:
@@ -240,6 +225,8 @@ class Projector:
             return None, False
 
     def _count_parked(self) -> dict[str, int]:
+        if not self._opened:
+            return {}
         try:
             self._parked_counts = self._parked.count()
         except Unavailable:  # the numbers of the last time; the views' own errors tell why

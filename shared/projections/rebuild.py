@@ -12,7 +12,8 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from shared.errors import Unavailable
-from shared.projections.runner import LostRace, ViewRunner
+from shared.projections.faults import LostRace
+from shared.projections.runner import ViewRunner
 from shared.projections.tables import SHADOW, ViewTables, checkpoints, view_tables
 
 SWAP_ATTEMPTS = 50
@@ -28,41 +29,57 @@ def rebuild(live: ViewRunner, *, afresh: bool, progress: Progress | None = None)
     ``PoisonError``; the old tables then stay in use.
     """
     shadow = ViewRunner(live.tools, view_tables(live.view, SHADOW), lambda keys: None, lambda: None)
-    begun = _begin(live, shadow, afresh)
-    try:
-        shadow.load()
-        _replay(shadow, begun, progress)
-        with live.tools.database.writing() as connection:  # on full tables they cost less than while filling them
-            shadow.advance(connection, shadow.position)
-            live.tools.database.create_indexes(connection, shadow.tables, begun)
-        for _ in range(SWAP_ATTEMPTS):
-            with live.lock:  # this process's view stands still, so that the rebuilt one can overtake it
-                _replay(shadow, begun, progress)
-                if _swap(live, shadow):
-                    break
-        else:
-            raise Unavailable(f"the rebuild of {live.view.name} does not overtake the running view")
-    except (Unavailable, LostRace):
-        if not _swapped_by_another(live, begun):
-            raise
+    epoch = _begin(live, shadow, afresh)
+    if epoch is not None:
+        _finish(live, shadow, epoch, progress)
     with live.lock:
         live.reload()
 
 
-def _begin(live: ViewRunner, shadow: ViewRunner, afresh: bool) -> int:
-    """Have the new tables there, empty or as an interrupted rebuild left them; their epoch."""
-    tools, tables = live.tools, shadow.tables
+def _begin(live: ViewRunner, shadow: ViewRunner, afresh: bool) -> int | None:
+    """Have the new tables there, empty or as an interrupted rebuild left them; their epoch, None if another process
+    has swapped them in already."""
+    tools, tables, version = live.tools, shadow.tables, live.view.version
     with tools.database.writing() as connection:
         present, found = live.stored(connection, hold=True), shadow.stored(connection)
-        if found is not None and found.version == live.view.version and not afresh:
+        if not afresh and present is not None and present.version == version:
+            return None
+        if not afresh and found is not None and found.version == version:
             return found.epoch
         epoch = 1 + max(checkpoint.epoch for checkpoint in (present, found) if checkpoint is not None)
         tools.database.create_tables(connection, tables)
         tools.parked.clear(connection, tables.name)
         _forget(connection, tables)
-        row = {"name": tables.checkpoint, "position": None, "version": live.view.version, "epoch": epoch}
+        row = {"name": tables.checkpoint, "position": None, "version": version, "epoch": epoch}
         connection.execute(sa.insert(checkpoints).values(row))
         return epoch
+
+
+def _finish(live: ViewRunner, shadow: ViewRunner, epoch: int, progress: Progress | None) -> None:
+    """Replay and swap, until this process or another one has done it."""
+    for _ in range(SWAP_ATTEMPTS):
+        try:
+            shadow.load()
+            if _attempt(live, shadow, epoch, progress):
+                return
+        except LostRace:  # another process that rebuilds the same was faster; go on from where it is
+            continue
+        except Unavailable:
+            if _swapped_by_another(live, epoch):
+                return
+            raise
+    raise Unavailable(f"the rebuild of {live.view.name} does not overtake the running view")
+
+
+def _attempt(live: ViewRunner, shadow: ViewRunner, epoch: int, progress: Progress | None) -> bool:
+    database = live.tools.database
+    _replay(shadow, epoch, progress)
+    with database.writing() as connection:  # on full tables they cost less than while those are filled
+        shadow.advance(connection, shadow.position)
+        database.create_indexes(connection, shadow.tables, epoch)
+    with live.lock:  # this process's view stands still, so that the rebuilt one can overtake it
+        _replay(shadow, epoch, progress)
+        return _swap(live, shadow)
 
 
 def _replay(shadow: ViewRunner, epoch: int, progress: Progress | None) -> None:

@@ -19,10 +19,12 @@ import sqlalchemy as sa
 from shared.errors import Unavailable
 from shared.events.contracts import Registry
 from shared.projections.database import Database
+from shared.projections.faults import LostRace, PoisonError, is_poison
 from shared.projections.folding import Touch, fold
 from shared.projections.parked import ParkedEvents, describe
+from shared.projections.positions import Checkpoint, advance_statement, stored
 from shared.projections.rows import Rows
-from shared.projections.tables import ViewTables, checkpoints
+from shared.projections.tables import ViewTables
 from shared.projections.view import Key
 from shared.store.port import EventStore, Only, Page, Position, Recorded
 
@@ -41,26 +43,6 @@ BACK_OFF_S = (0.1, 5.0)
 OnChanged = Callable[[Sequence[Key]], None]
 
 
-class PoisonError(Exception):
-    """A view that stops at poison met an event that it cannot fold."""
-
-    def __init__(self, view: str, recorded: Recorded, error: BaseException) -> None:
-        super().__init__(f"{view} stops at {recorded.type} {recorded.stream}/{recorded.version}: {describe(error)}")
-
-
-class LostRace(Exception):
-    """Somebody else moved the position."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """What is stored about how far a view is."""
-
-    position: Position | None
-    version: int
-    epoch: int
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What all views of a projector share."""
@@ -71,28 +53,6 @@ class Tools:
     parked: ParkedEvents
     page_events: int
     stopping: threading.Event
-
-
-def _is_poison(error: Exception) -> bool:
-    """Whether the event is to blame, not the store or the database: they would fail with the next one too."""
-    if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
-        return True
-    if isinstance(error, sa.exc.InterfaceError):  # SQLite's word for a value of a type that it cannot keep
-        return not error.connection_invalidated
-    return not isinstance(error, sa.exc.SQLAlchemyError | Unavailable | LostRace | PoisonError | OSError | MemoryError)
-
-
-def _advance(dialect: sa.Dialect) -> str:
-    """The compare-and-set of a position, with the parameters new, name, epoch, old."""
-    at = checkpoints.c
-    old = sa.bindparam("old", type_=sa.BigInteger)
-    statement = (
-        sa.update(checkpoints)
-        .where(at.name == sa.bindparam("name_"), at.epoch == sa.bindparam("epoch_"))
-        .where(at.position.is_not_distinct_from(old))
-        .values(position=sa.bindparam("new"))
-    )
-    return str(statement.compile(dialect=dialect))
 
 
 class ViewRunner:
@@ -116,7 +76,7 @@ class ViewRunner:
         self.due_at = 0.0
         self.stored_version = self.view.version
         self._rows = Rows(tools.database, tables)
-        self._advance = _advance(tools.database.dialect)
+        self._advance = advance_statement(tools.database.dialect)
         self._page_events = tools.page_events
         self._only = Only(types=self.view.event_types)
         self._changed = changed
@@ -129,11 +89,8 @@ class ViewRunner:
     # what is stored
 
     def stored(self, connection: sa.Connection, *, hold: bool = False) -> Checkpoint | None:
-        """The stored checkpoint; ``hold``: nobody else moves it until this transaction ends."""
-        query = sa.select(checkpoints.c.position, checkpoints.c.version, checkpoints.c.epoch)
-        query = query.where(checkpoints.c.name == self.tables.checkpoint)
-        row = connection.execute(query.with_for_update() if hold else query).one_or_none()
-        return None if row is None else Checkpoint(*row)
+        """The stored checkpoint of these tables."""
+        return stored(connection, self.tables.checkpoint, hold=hold)
 
     def load(self) -> bool:
         """Take over what is stored; whether that was something else. Raises ``Unavailable`` if nothing is."""
@@ -183,13 +140,15 @@ class ViewRunner:
     def fold_parked(self, parked_id: int, recorded: Recorded) -> bool:
         """Fold one parked event on the rows as they are, and unpark it; False if somebody else just did. Raises what
         kept it from being folded."""
-        touches = self.touches([recorded])
-        with self.lock, self.tools.database.writing() as connection:
-            self.stored(connection, hold=True)
-            if not self.tools.parked.remove(connection, parked_id):
-                return False
-            changed = self.change(connection, touches)
-        self._changed(changed)
+        with self.lock:
+            self._check_version()
+            touches = self.touches([recorded])
+            with self.tools.database.writing() as connection:
+                self.stored(connection, hold=True)
+                if not self.tools.parked.remove(connection, parked_id):
+                    return False
+                changed = self.change(connection, touches)
+            self._changed(changed)
         return True
 
     # stepping
@@ -224,10 +183,7 @@ class ViewRunner:
         """Read and apply one page; whether there may be more to do at once. Not ``patient``: takes over at once from
         whoever else runs it. Raises ``Unavailable``, ``PoisonError`` and errors of the database."""
         with self.lock:
-            if self.stored_version != self.view.version:
-                self.reload()
-            if self.stored_version != self.view.version:
-                raise Unavailable(f"stored is version {self.stored_version}, this process has {self.view.version}")
+            self._check_version()
             if self._standing_by and self.reload():
                 self._take_over_at = time.monotonic() + TAKE_OVER_S
             try:
@@ -237,6 +193,12 @@ class ViewRunner:
                 self._take_over_at = time.monotonic() + TAKE_OVER_S
                 self.reload()
                 return True
+
+    def _check_version(self) -> None:
+        if self.stored_version != self.view.version:
+            self.reload()
+        if self.stored_version != self.view.version:
+            raise Unavailable(f"stored is version {self.stored_version}, this process has {self.view.version}")
 
     def _page(self, patient: bool) -> bool:
         page = self.tools.store.read_all(self.looked, self._page_events, self._only)
@@ -255,7 +217,8 @@ class ViewRunner:
         return not page.end
 
     def _next_page(self, page: Page) -> int:
-        """Far from the end, pages grow: most of a replay's pages of the database are then written less often."""
+        """How many events to ask for next: more, far from the end, so that what many rows share is written less
+        often."""
         least, last = self.tools.page_events, self._page_events
         if page.end or len(page.events) < last:
             return least
@@ -275,7 +238,7 @@ class ViewRunner:
         try:
             self._apply(events, looked)
         except Exception as error:
-            if not _is_poison(error):
+            if not is_poison(error):
                 raise
             if len(events) == 1:
                 self._poison(events[0], looked, error)

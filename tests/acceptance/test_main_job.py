@@ -44,25 +44,23 @@ def flotilla(*words: str, data: Path) -> str:
 
 def test_from_an_empty_folder_to_a_fleet_that_runs_the_release(mode: str, tmp_path: Path) -> None:
     output = io.StringIO()
-    with started(mode, tmp_path, Console(file=output)) as gateways:
-        told = story(gateways, output, devices=20)
+    with started(mode, tmp_path, Console(file=output)) as gateways, story(gateways, output, devices=20) as told:
         told.tell()
         _a_member_sees_everything_and_others_nothing(told, gateways)
         _operators_see_it_too(told, tmp_path)
-        product = told.product_id
     assert "the whole fleet took it" in output.getvalue()
-    _a_second_run_finds_everything_again(mode, tmp_path, told, product)
+    _a_second_run_finds_everything_again(mode, tmp_path, told)
 
 
 def _a_member_sees_everything_and_others_nothing(told: Story, gateways: list[Process]) -> None:
-    stranger = Api(str(gateways[-1].http))
-    stranger.sign_up("stranger@example.com", "correct horse battery")
-    stranger.log_in("stranger@example.com", "correct horse battery")
     answers = []
-    for product in (told.product_id, 64_999):
-        with pytest.raises(ApiError) as refusal:
-            stranger.call("GET", f"/v1/products/{product}/devices")
-        answers.append((refusal.value.status, refusal.value.code, refusal.value.description))
+    with Api(str(gateways[-1].http)) as stranger:
+        stranger.sign_up("stranger@example.com", "correct horse battery")
+        stranger.log_in("stranger@example.com", "correct horse battery")
+        for product in (told.product_id, 64_999):
+            with pytest.raises(ApiError) as refusal:
+                stranger.call("GET", f"/v1/products/{product}/devices")
+            answers.append((refusal.value.status, refusal.value.code, refusal.value.description))
     assert answers[0] == answers[1]
     assert answers[0][0] == 404
 
@@ -90,9 +88,12 @@ def _operators_see_it_too(told: Story, data: Path) -> None:
     assert "broken" not in flotilla("doctor", data=data)
 
 
-def _a_second_run_finds_everything_again(mode: str, data: Path, told: Story, product: int) -> None:
-    with started(mode, data, Console(file=io.StringIO())) as gateways:
-        again = Api.like(told.api, str(gateways[0].http))
+def _a_second_run_finds_everything_again(mode: str, data: Path, told: Story) -> None:
+    product = told.product_id
+    with (
+        started(mode, data, Console(file=io.StringIO())) as gateways,
+        Api.like(told.api, str(gateways[0].http)) as again,
+    ):
         assert len(again.devices(product)) == told.devices
         counters = again.statistics(product)
         assert counters["firmware"] == [{"version": 2, "device_count": told.devices}]
@@ -111,12 +112,10 @@ def test_two_platforms_on_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_a_platform_that_was_killed_comes_back_with_everything_it_acknowledged(tmp_path: Path) -> None:
     quiet = Console(file=io.StringIO())
-    with started("embedded", tmp_path, quiet) as gateways:
-        told = story(gateways, io.StringIO(), devices=5)
-        told._found()
-        told._import()
+    with started("embedded", tmp_path, quiet) as gateways, story(gateways, io.StringIO(), devices=5) as told:
+        told.found()
+        told.import_devices()
         [process] = [one for one in DataFolder(tmp_path).processes() if one.name == "flotilla"]
         os.kill(process.pid, signal.SIGKILL)
-    with started("embedded", tmp_path, quiet) as gateways:
-        again = Api.like(told.api, str(gateways[0].http))
+    with started("embedded", tmp_path, quiet) as gateways, Api.like(told.api, str(gateways[0].http)) as again:
         assert sorted(one["id"] for one in again.devices(told.product_id)) == sorted(told.ids)

@@ -29,8 +29,11 @@ GOAL_S = 15.0
 def main(count: int) -> None:
     console = Console()
     ids = [secrets.token_hex(12) for _ in range(count)]
-    with tempfile.TemporaryDirectory() as folder, started("embedded", Path(folder), console) as gateways:
-        api = Api(str(gateways[0].http), timeout_s=60)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started("embedded", Path(folder), console) as gateways,
+        Api(str(gateways[0].http), timeout_s=60) as api,
+    ):
         api.sign_up("bench@example.com", "correct horse battery")
         api.log_in("bench@example.com", "correct horse battery")
         org = api.create_organization("Bench", "bench")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deploy.api import Api
 from deploy.fleet_commands import started
 from deploy.story import Story
 
@@ -25,23 +24,20 @@ def test_a_roll_out_goes_on_when_a_gateway_is_killed(tmp_path: Path) -> None:
         killed: list[float] = []
 
         def kill(story: Story) -> None:
-            story.api = Api.like(story.api, str(gateways[0].http))
+            story.api = story.at(str(gateways[0].http))
             os.kill(gateways[1].pid, signal.SIGKILL)
             killed.append(time.monotonic())
 
-        story = Story(
-            [str(one.http) for one in gateways],
-            [one.mqtt for one in gateways if one.mqtt],
-            Console(file=io.StringIO()),
-            devices=DEVICES,
-            in_the_middle=kill,
-        )
-        story.tell()
-        assert killed
-        # the fleet is switched off now: whoever was on the dead gateway must not stay online
-        deadline = time.monotonic() + 40
-        while story.api.statistics(story.product_id)["devices"]["online"] and time.monotonic() < deadline:
-            time.sleep(0.3)
-        counters = story.api.statistics(story.product_id)
+        urls = [str(one.http) for one in gateways]
+        endpoints = [one.mqtt for one in gateways if one.mqtt]
+        quiet = Console(file=io.StringIO())
+        with Story(urls, endpoints, quiet, devices=DEVICES, in_the_middle=kill) as story:
+            story.tell()
+            assert killed
+            # the fleet is switched off now: whoever was on the dead gateway must not stay online
+            deadline = time.monotonic() + 40
+            while story.api.statistics(story.product_id)["devices"]["online"] and time.monotonic() < deadline:
+                time.sleep(0.3)
+            counters = story.api.statistics(story.product_id)
         assert counters["devices"]["online"] == 0
         assert counters["firmware"] == [{"version": 2, "device_count": DEVICES}]

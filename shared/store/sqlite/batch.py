@@ -33,7 +33,7 @@ _LAST_IDS = (
 _ADD_EVENT = (
     "INSERT INTO events(pos, stream_id, version, type_id, event_id, at, data, meta) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_ADD_STREAM = "INSERT INTO streams(id, name, version, first, state) VALUES(?, ?, ?, ?, ?)"
+_ADD_STREAM = "INSERT INTO streams(version, first, state, id, name) VALUES(?, ?, ?, ?, ?)"
 _CHANGE_STREAM = "UPDATE streams SET version = ?, first = ?, state = ? WHERE id = ?"
 
 EventRow = tuple[int, int, int, int, bytes, int, bytes, bytes]
@@ -96,6 +96,7 @@ class Batch:
         if len(known.streams) > MAX_KNOWN_STREAMS:
             known.streams = {}
         self._changed: list[Stream] = []
+        self._new_streams: list[tuple[int, int, int, int, str]] = []
         self._rows: list[EventRow] = []
 
     def append(self, name: str, expected: int | Expected, events: Sequence[New]) -> Appended | Exception:
@@ -141,18 +142,20 @@ class Batch:
 
     def flush(self) -> None:
         """Write what has gathered."""
-        new = [(s.id, s.name, s.version, s.first, s.state) for s in self._changed if s.is_new]
-        old = [(s.version, s.first, s.state, s.id) for s in self._changed if not s.is_new]
-        if new:
-            self.db.executemany(_ADD_STREAM, new)
-        if old:
-            self.db.executemany(_CHANGE_STREAM, old)
+        for stream in self._changed:
+            values = (stream.version, stream.first, stream.state, stream.id)
+            if stream.is_new:
+                self._new_streams.append((*values, stream.name))
+            else:
+                self.db.execute(_CHANGE_STREAM, values)
+            stream.is_new = stream.is_changed = False
+        self._changed = []
+        if self._new_streams:
+            self.db.executemany(_ADD_STREAM, self._new_streams)
+            self._new_streams = []
         if self._rows:
             self.db.executemany(_ADD_EVENT, self._rows)
             self._rows = []
-        for stream in self._changed:
-            stream.is_new = stream.is_changed = False
-        self._changed = []
 
     def _add(self, stream: Stream, events: Sequence[New]) -> Appended:
         self.change(stream)

@@ -11,8 +11,8 @@ from shared.context import Context
 from shared.errors import Misuse, NotFound, Unavailable
 from shared.events.contracts import CONTRACTS, Registry
 from shared.events.devices import DeviceDescribed, DeviceImported
+from shared.projections.faults import PoisonError
 from shared.projections.projector import Projector
-from shared.projections.runner import PoisonError
 from shared.projections.view import Key, Row, View
 from shared.store.port import ANY, EventStore, New, Only, Page, Position, Recorded
 from tests.shared.projections.fleet import (

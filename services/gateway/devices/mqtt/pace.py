@@ -11,13 +11,16 @@ from typing import Literal
 from services.gateway.devices.mqtt.limits import Bucket, MqttLimits
 from services.gateway.devices.mqtt.violations import TOO_FAST, Violation
 
+CALM = 3
+"""A device that had nothing refused for this part of ``throttled_s`` has slowed down."""
+
 Verdict = Literal["taken", "refused", "told"]
 
 
 class Pace:
     """Of one connection. The buckets are made when they are first needed."""
 
-    __slots__ = ("_chunks", "_held_at", "_held_s", "_limits", "_messages", "_refusing_at", "_window_at")
+    __slots__ = ("_chunks", "_held_at", "_held_s", "_limits", "_messages", "_refused_at", "_refusing_at", "_window_at")
 
     def __init__(self, limits: MqttLimits, now: float) -> None:
         self._limits = limits
@@ -27,6 +30,7 @@ class Pace:
         self._held_at: float | None = None
         self._held_s = 0.0
         self._refusing_at: float | None = None
+        self._refused_at = 0.0
 
     def hold_until(self, now: float) -> float | None:
         """Until when nothing is to be read; None if there is no reason to hold."""
@@ -59,22 +63,22 @@ class Pace:
         if self._messages is None:
             self._messages = Bucket(limits.messages_a_second, limits.messages_burst, now)
         if self._refusing_at is not None:
-            return self._while_refusing(self._messages, now)
+            return self._while_refusing(self._messages, self._refusing_at, now)
         if self._held_s > limits.throttled_s:
             if not can_refuse:
                 raise Violation("publishes faster than it may", TOO_FAST, "too_fast")
-            self._refusing_at = now
+            self._refusing_at = self._refused_at = now
             return "told"
         self._messages.take(now)
         return "taken"
 
-    def _while_refusing(self, bucket: Bucket, now: float) -> Verdict:
-        since = now - (self._refusing_at or now)
+    def _while_refusing(self, bucket: Bucket, since: float, now: float) -> Verdict:
         if bucket.empty_until(now) is not None:
-            if since > self._limits.throttled_s:
+            if now - since > self._limits.throttled_s:
                 raise Violation("goes on publishing faster than it may", TOO_FAST, "too_fast")
+            self._refused_at = now
             return "refused"
         bucket.take(now)
-        if since > self._limits.throttled_s:
+        if now - self._refused_at > self._limits.throttled_s / CALM:
             self._refusing_at, self._held_s, self._window_at = None, 0.0, now
         return "taken"
