@@ -6,30 +6,19 @@ it did the first time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic
 
+from shared.aggregates import Aggregate, Command, State
 from shared.context import Context
 from shared.errors import Conflict, Unknown
 from shared.events.contracts import Registry
 from shared.ids import event_id
 from shared.store.port import NO_STREAM, Append, Appended, EventStore, Expected, Position, Recorded, StreamNotFound
 
-State = TypeVar("State")
-Command = TypeVar("Command")
-
 ATTEMPTS = 8
 """How often a command is decided anew after a conflict before the caller is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate(Generic[State, Command]):
-    """The pure parts of one kind of stream: ``decide`` refuses or says what happens, ``evolve`` cannot fail."""
-
-    initial: State
-    decide: Callable[[State, Command], Sequence[object]]
-    evolve: Callable[[State, Any], State]
 
 
 @dataclass(frozen=True, slots=True)

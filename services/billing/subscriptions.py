@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.aggregates import Aggregate
 from shared.events.billing import TrialStarted
 from shared.events.orgs import Plan
-from shared.streams import Aggregate
 
 TRIAL = timedelta(days=30)
 

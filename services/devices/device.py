@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.devices import (
     DevelopmentMarked,
@@ -25,7 +26,6 @@ from shared.events.devices import (
     DeviceTokenReplaced,
     DeviceUnlocked,
 )
-from shared.streams import Aggregate
 
 NOT_A_MEMBER = "Device not found for this product"
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from shared.aggregates import Aggregate
 from shared.errors import Misuse, Refused
 from shared.events.devices import ImportAdvanced, ImportFinished, ImportProblem, ImportStarted
-from shared.streams import Aggregate
 
 MAX_LINES = 10_000_000
 MAX_BYTES = 268_435_456

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.firmware import FirmwareReleased, ReleaseWithdrawn, VersionFirstRan, VersionUploaded
-from shared.streams import Aggregate
 
 NO_SUCH_VERSION = "Firmware not found."
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.orgs import AccountCreated, OrganizationFounded, Plan
-from shared.streams import Aggregate
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from shared.aggregates import Aggregate
 from shared.errors import Conflict, Refused
 from shared.events.orgs import NameReserved
-from shared.streams import Aggregate
 
 Kind = Literal["email", "org_slug", "product_slug", "product_name"]
 

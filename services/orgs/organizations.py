@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.aggregates import Aggregate
 from shared.events.orgs import MemberJoined, OrganizationCreated, OrganizationFounded
-from shared.streams import Aggregate
 
 Event = OrganizationCreated | MemberJoined
 

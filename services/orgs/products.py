@@ -16,9 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.aggregates import Aggregate
 from shared.errors import Conflict, Refused
 from shared.events.orgs import DeviceType, ProductCreated
-from shared.streams import Aggregate
 
 ProductType = Literal["Consumer", "Hobbyist", "Industrial"]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeGuard
 
+from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.orgs import TokenIssued, TokenRevoked
 from shared.ids import digest
-from shared.streams import Aggregate
 
 DEFAULT_LIFE_S = 7_776_000
 """90 days (contract 2.1)."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from nameko.extensions import DependencyProvider
 
+from shared.aggregates import Aggregate
 from shared.bus.contexts import adopt
 from shared.bus.messages import to_event
 from shared.clock import Clock, system_clock
@@ -25,7 +26,7 @@ from shared.projections.view import View
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import EventStore
-from shared.streams import Aggregate, Handled, Loaded, Streams
+from shared.streams import Handled, Loaded, Streams
 
 State = TypeVar("State")
 Command = TypeVar("Command")

@@ -216,7 +216,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         store = open_store(f"sqlite://{name}/events.db")
         fill(store, events, devices)
-        bench = Bench(store, Path(name), store.read_all(None, events * 2).events[-1].position)
+        bench = Bench(store, Path(name), len(store.read_all(None, 2 * events).events))
         bench.prepare()
         lines = compare(
             f"replay of {events:,} events, {devices:,} rows",

@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import pytest
 
+from shared.aggregates import Aggregate
 from shared.context import Context
 from shared.errors import Conflict, Refused, Unknown
 from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceDescribed, DeviceImported
 from shared.store.open import open_store
 from shared.store.port import ANY, Append, Appended, EventStore, Expected, New
-from shared.streams import ATTEMPTS, Aggregate, Handled, Streams
+from shared.streams import ATTEMPTS, Handled, Streams
 
 DEVICE = "0123456789abcdef01234567"
 STREAM = f"device-{DEVICE}"

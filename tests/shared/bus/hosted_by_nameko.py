@@ -9,9 +9,9 @@ from typing import Any
 from nameko.events import event_handler
 from nameko.rpc import rpc
 
+from shared.aggregates import Aggregate
 from shared.bus.providers import ClockProvider, EventStreams
 from shared.events.billing import TrialStarted
-from shared.streams import Aggregate
 
 SUFFIX = os.environ["STOCK_SUFFIX"]
 TRIAL = timedelta(days=30)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from nameko.events import event_handler
 from nameko.rpc import rpc
 
+from shared.aggregates import Aggregate
 from shared.bus import wire
 from shared.bus.calls import blocking_client
 from shared.bus.errors import RemoteError
@@ -29,7 +30,7 @@ from shared.projections.projector import Projector
 from shared.projections.view import View
 from shared.store.open import open_store
 from shared.store.port import NO_STREAM, EventStore, Position
-from shared.streams import Aggregate, Streams
+from shared.streams import Streams
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 ORG = "a" * 24
