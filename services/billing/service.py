@@ -18,8 +18,8 @@ from nameko.rpc import rpc
 from services.billing.subscriptions import SUBSCRIPTIONS, StartTrial, stream_of
 from shared.bus.messages import to_recorded
 from shared.bus.providers import EventStreams
-from shared.clock import iso
 from shared.errors import FlotillaError, NotFound
+from shared.times import iso
 
 _ORG_ID = re.compile(r"[0-9a-f]{24}")
 

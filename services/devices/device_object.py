@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from services.devices.fleet import NEVER, NOTHING, membership
-from shared.clock import iso
 from shared.projections.view import Row
 from shared.targets import target
+from shared.times import iso
 
 CELLULAR_PLATFORM = 10
 

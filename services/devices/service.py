@@ -17,8 +17,8 @@ from services.devices.device import DEVICE, DenyDevice, RemoveDevice, stream_of
 from services.devices.quarantine import suspicion
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views
-from shared.clock import iso
 from shared.errors import FlotillaError
+from shared.times import iso
 
 SWEEP_S = 2
 """How often presence is looked at, and so the most that a device shows online beyond its gateway's lease."""

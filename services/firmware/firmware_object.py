@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.clock import iso
 from shared.ids import derived_uuid
 from shared.projections.view import Row
+from shared.times import iso
 
 
 def firmware_object(row: Row, device_count: int) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from services.orgs.accounts import ACCOUNTS, Account
 from services.orgs.names import NAMES
 from services.orgs.requests import LONGEST_EMAIL
 from services.orgs.tokens import DEFAULT_LIFE_S, TOKENS, IssueToken, RevokeToken, UseRefreshToken
-from shared.clock import iso
 from shared.context import Context
 from shared.errors import NotFound, Refused
 from shared.store.port import Position
 from shared.streams import Streams
+from shared.times import iso
 
 
 @dataclass(frozen=True, slots=True)

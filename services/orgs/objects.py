@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.clock import iso
 from shared.ids import derived_uuid
 from shared.projections.view import Row
+from shared.times import iso
 
 ROLES = {"administrator": "Administrator"}
 

@@ -21,8 +21,9 @@ from shared.bus.consumer import AmqpConsumer, AmqpDelivery, declare_event_queue
 from shared.bus.publisher import Confirmed, Publisher
 from shared.bus.requests import Outcome, Requests
 from shared.bus.transport import MAX_PARKED, PARKED_QUEUE, EventQueue
-from shared.clock import iso, system_clock
+from shared.clock import system_clock
 from shared.errors import Unavailable
+from shared.times import iso
 
 log = logging.getLogger(__name__)
 

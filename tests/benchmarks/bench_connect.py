@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import psutil
@@ -97,12 +98,9 @@ class Device(asyncio.Protocol):
     def __init__(self, packet: bytes, answered: asyncio.Future[bytes]) -> None:
         self._packet = packet
         self._answered = answered
-        self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(self._packet)
+        cast(asyncio.Transport, transport).write(self._packet)
 
     def data_received(self, data: bytes) -> None:
         if not self._answered.done():

@@ -14,10 +14,7 @@ import pytest
 from deploy.rabbitmq import RabbitNode, ensure_installed, find_server, free_ports, speaks_amqp
 from shared.errors import Misuse, Unavailable
 
-needs_server = [
-    pytest.mark.broker,
-    pytest.mark.skipif(find_server() is None, reason="needs the Debian package rabbitmq-server"),
-]
+needs_server = pytest.mark.skipif(find_server() is None, reason="needs the Debian package rabbitmq-server")
 
 STARTER = """
 import sys, threading
@@ -42,8 +39,9 @@ def of_folder(folder: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("once", [pytest.param(1, marks=needs_server)])
-def test_a_node_starts_makes_virtual_hosts_and_leaves_nothing_behind(tmp_path: Path, once: int) -> None:
+@pytest.mark.broker
+@needs_server
+def test_a_node_starts_makes_virtual_hosts_and_leaves_nothing_behind(tmp_path: Path) -> None:
     node = RabbitNode(tmp_path)
     node.stop()
     with node:
@@ -62,8 +60,9 @@ def test_a_node_starts_makes_virtual_hosts_and_leaves_nothing_behind(tmp_path: P
     node.stop()
 
 
-@pytest.mark.parametrize("once", [pytest.param(1, marks=needs_server)])
-def test_a_node_ends_when_its_starter_is_killed(tmp_path: Path, once: int) -> None:
+@pytest.mark.broker
+@needs_server
+def test_a_node_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", STARTER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None

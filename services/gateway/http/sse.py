@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.gateway.http.ports import Limits, Subscription
 from services.gateway.hub import Missed, PublishedEvent
-from shared.clock import iso
+from shared.times import iso
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from services.gateway.http import auth
 from services.gateway.http.calls import Call
-from shared.clock import iso
 from shared.errors import NotFound, Refused, Unavailable
 from shared.ids import digest
 from shared.store.port import Position
+from shared.times import iso
 
 _RECORD_ID = re.compile(r"[0-9a-f]{24}")
 MAX_EXPIRY_S = 315_360_000

@@ -16,7 +16,8 @@ from shared.bus.client import AsyncBus
 from shared.bus.host import ServiceHost
 from shared.bus.lanes import Retry
 from shared.bus.open import open_bus, open_transport
-from shared.bus.transport import Transport
+from shared.bus.parking import list_parked
+from shared.bus.transport import ParkedMessage, Transport
 from shared.context import Context
 
 Answer = TypeVar("Answer")
@@ -96,6 +97,19 @@ class Bed:
     def call(self, service: str, method: str, *, context: Context | None = None, **arguments: Any) -> Any:
         made = context or Context.new("account:tester", "test")
         return self.loop.run(self.bus.call(service, method, made, **arguments))
+
+    def parked_of(self, queue_part: str) -> list[ParkedMessage]:
+        return [message for message in list_parked(self.parking, 1_000) if queue_part in message.queue]
+
+    def wait_for_parked(self, queue_part: str, count: int = 1) -> list[ParkedMessage]:
+        """Parking is told by nobody, so this asks until it is there."""
+        waiting = threading.Event()
+        for _ in range(300):
+            found = self.parked_of(queue_part)
+            if len(found) >= count:
+                return found
+            waiting.wait(0.05)
+        raise AssertionError(f"nothing parked from {queue_part}")
 
     def publish(self, source: str, event_type: str, message: Any) -> None:
         self.loop.run(self.bus.publish(source, event_type, message))

@@ -19,7 +19,7 @@ from shared.bus import wire
 from shared.bus.contexts import context_of
 from shared.bus.errors import CROSSING, RemoteError
 from shared.bus.host import ServiceHost
-from shared.bus.parking import discard, list_parked, resend
+from shared.bus.parking import discard, resend
 from shared.context import Context
 from shared.errors import Conflict, NotFound, Refused, Unavailable, Unknown
 from shared.store.port import Position
@@ -34,21 +34,6 @@ class WorkerContext(DependencyProvider):
 
     def get_dependency(self, worker_ctx: Any) -> Context:
         return context_of(worker_ctx)
-
-
-def parked_of(bed: Bed, queue_part: str) -> list[Any]:
-    return [message for message in list_parked(bed.parking, 1_000) if queue_part in message.queue]
-
-
-def wait_for_parked(bed: Bed, queue_part: str, count: int = 1) -> list[Any]:
-    """Parking is told by nobody, so this asks until it is there."""
-    waiting = threading.Event()
-    for _ in range(300):
-        found = parked_of(bed, queue_part)
-        if len(found) >= count:
-            return found
-        waiting.wait(0.05)
-    raise AssertionError(f"nothing parked from {queue_part}")
 
 
 # RPC
@@ -464,7 +449,7 @@ def test_a_failing_handler_is_tried_again_then_its_message_is_parked_and_can_be_
     message = our_message(version=5)
     bed.publish(source, "Happened", message)
     assert heard.many(3) == [5, 5, 5]
-    (parked,) = wait_for_parked(bed, Service.name)
+    (parked,) = bed.wait_for_parked(Service.name)
     assert parked.handler == f"{Service.name}.on_happened"
     assert parked.queue == f"evt-{source}-Happened--{Service.name}.on_happened"
     assert parked.error == "RuntimeError: broken tariff"
@@ -475,7 +460,7 @@ def test_a_failing_handler_is_tried_again_then_its_message_is_parked_and_can_be_
     healed.set()
     resend(bed.parking, parked.id)
     assert heard.take() == 5
-    assert parked_of(bed, Service.name) == []
+    assert bed.parked_of(Service.name) == []
 
 
 def test_a_parked_message_can_be_discarded_and_one_that_is_not_there_is_not_found(
@@ -493,9 +478,9 @@ def test_a_parked_message_can_be_discarded_and_one_that_is_not_there_is_not_foun
     bed.host(Service)
     for version in range(3):
         bed.publish(source, "Happened", our_message(version=version))
-    first, second, third = wait_for_parked(bed, Service.name, 3)
+    first, second, third = bed.wait_for_parked(Service.name, 3)
     discard(bed.parking, second.id)
-    assert [message.id for message in parked_of(bed, Service.name)] == [first.id, third.id]
+    assert [message.id for message in bed.parked_of(Service.name)] == [first.id, third.id]
     for act in (discard, resend):
         with pytest.raises(NotFound):
             act(bed.parking, second.id)
@@ -514,7 +499,7 @@ def test_a_refusal_is_parked_without_another_try(bed: Bed, unique: Unique, heard
 
     bed.host(Service)
     bed.publish(source, "Happened", our_message())
-    (parked,) = wait_for_parked(bed, Service.name)
+    (parked,) = bed.wait_for_parked(Service.name)
     assert parked.error == "Refused: no_such_plan: There is no such plan."
     assert heard.take() == 1
     assert heard.is_empty
@@ -537,7 +522,7 @@ def test_what_is_unavailable_is_tried_beyond_the_usual_number(bed: Bed, unique: 
     bed.host(Service)
     bed.publish(source, "Happened", our_message())
     assert heard.take() == 8
-    assert parked_of(bed, Service.name) == []
+    assert bed.parked_of(Service.name) == []
 
 
 def test_events_of_a_stream_stay_in_order_when_one_is_tried_again_and_other_streams_do_not_wait(
@@ -611,7 +596,7 @@ def test_a_malformed_event_is_parked_and_the_next_one_is_handled(bed: Bed, uniqu
         bed.transport.publish(source, "Happened", body, {}).result(10)
     bed.publish(source, "Happened", our_message(version=9))
     assert heard.take() == 9
-    parked = wait_for_parked(bed, Service.name, len(bad))
+    parked = bed.wait_for_parked(Service.name, len(bad))
     assert sorted(message.original.body for message in parked) == sorted(bad)
     assert all(message.error.startswith("Malformed: ") for message in parked)
 
@@ -630,7 +615,7 @@ def test_a_malformed_request_is_answered_and_parked(bed: Bed, unique: Unique, he
         with pytest.raises(Exception, match=r"JSON|args") as raised:
             wire.decode_reply(heard.take())
         assert type(raised.value).__name__ == "MalformedRequest"
-    assert len(wait_for_parked(bed, f"rpc-{Service.name}", 4)) == 4
+    assert len(bed.wait_for_parked(f"rpc-{Service.name}", 4)) == 4
     assert bed.call(Service.name, "ping") == "pong"
 
 

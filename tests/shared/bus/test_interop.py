@@ -283,4 +283,6 @@ def test_a_request_without_reply_to_is_parked_and_kills_nobody(amqp_bed: Bed, un
     body = wire.encode_request((), {})
     link = amqp_bed.transport._link
     amqp_bed.transport.post(lambda: link.publish(wire.RPC_EXCHANGE, f"{Ours.name}.ping", body, {}, lambda _: None))
+    (parked,) = amqp_bed.wait_for_parked(f"rpc-{Ours.name}")
+    assert (parked.handler, parked.error) == (f"{Ours.name}.ping", "Malformed: a request without reply_to")
     assert amqp_bed.call(Ours.name, "ping") == "pong"
