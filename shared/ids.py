@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
 from typing import NewType
 from uuid import UUID, uuid5
 
@@ -33,10 +32,9 @@ def device_id(text: str) -> DeviceId | None:
     return DeviceId(lowered) if _DEVICE_ID.fullmatch(lowered) else None
 
 
-@lru_cache(maxsize=1_024)  # an import asks for the same one for each device of a chunk
-def event_id(command_id: UUID, index: int) -> UUID:
-    """The id of the ``index``-th event of a command: the same whenever the command is repeated."""
-    return uuid5(command_id, str(index))
+def event_id(command_id: UUID, index: int, stream: str = "") -> UUID:
+    """The id of the ``index``-th event of a command in a stream: the same whenever the command is repeated."""
+    return uuid5(command_id, f"{stream}/{index}")
 
 
 def derived_uuid(*parts: str) -> UUID:

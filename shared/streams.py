@@ -6,13 +6,13 @@ it did the first time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
 from shared.aggregates import Aggregate, Command, State
 from shared.context import Context
-from shared.errors import Conflict, Unknown
+from shared.errors import Conflict, Misuse, Unknown
 from shared.events.contracts import Registry
 from shared.ids import event_id
 from shared.store.port import NO_STREAM, Append, Appended, EventStore, Expected, Position, Recorded, StreamNotFound
@@ -71,79 +71,109 @@ class Streams:
     ) -> Handled[State]:
         """Run one command. Raises what ``decide`` raises, ``Conflict`` after ``ATTEMPTS``, and ``Unavailable``."""
         for attempt in range(1, ATTEMPTS + 1):
-            loaded = self.load(aggregate, stream)
-            before = self._repeated(loaded, context)
-            if before is not None:
-                return before
-            events = list(aggregate.decide(loaded.state, command))
-            if not events:
-                return Handled(loaded.state, [], loaded.version, loaded.position)
-            new = [self._contracts.encode(event, index, context) for index, event in enumerate(events)]
+            decided = self._decide(aggregate, stream, command, context, self.load(aggregate, stream))
+            if isinstance(decided, Handled):
+                return decided
+            loaded, events, append = decided
             try:
-                appended = self.store.append(stream, loaded.expected, new)
+                appended = self.store.append(append.stream, append.expected, append.events)
             except (Conflict, Unknown):
                 if attempt == ATTEMPTS:
                     raise
                 continue
             return self._handled(aggregate, loaded, events, appended)
-        raise AssertionError("unreachable")
+        raise Misuse("unreachable")
 
     def handle_many(
-        self, aggregate: Aggregate[State, Command], commands: Sequence[tuple[str, Command]], context: Context
+        self,
+        aggregate: Aggregate[State, Command],
+        commands: Sequence[tuple[str, Command]],
+        context: Context,
+        *,
+        likely_new: bool = False,
     ) -> list[Handled[State] | Exception]:
-        """The same command sense on many streams, appended together; each stream at most once. One outcome each, in
-        order; an exception is what ``handle`` would have raised for that one alone."""
-        outcomes: list[Handled[State] | Exception | None] = [None] * len(commands)
+        """Commands on many streams, each stream at most once, appended together. One outcome each, in order; an
+        exception is what ``handle`` would have raised for that one alone.
+
+        ``likely_new``: most of the streams do not exist yet. Then none is read at first: each is decided as new and
+        appended expecting no stream, and only those that do exist are read and decided again.
+        """
+        outcomes: list[Handled[State] | Exception] = [Misuse("not handled")] * len(commands)
+        left = list(range(len(commands)))
+        if likely_new:
+            left = self._round(aggregate, commands, left, outcomes, context, lambda _: _unread(aggregate))
+        left = self._round(aggregate, commands, left, outcomes, context, lambda stream: self.load(aggregate, stream))
+        for index in left:
+            try:
+                outcomes[index] = self.handle(aggregate, *commands[index], context)
+            except Exception as failure:  # noqa: BLE001 - handed to the caller as the outcome
+                outcomes[index] = failure
+        return outcomes
+
+    def _round(
+        self,
+        aggregate: Aggregate[State, Command],
+        commands: Sequence[tuple[str, Command]],
+        indices: Sequence[int],
+        outcomes: list[Handled[State] | Exception],
+        context: Context,
+        load: Callable[[str], Loaded[State]],
+    ) -> list[int]:
+        """Fill in the outcomes of these commands; those that must be decided again are the answer."""
         pending: list[tuple[int, Loaded[State], list[object]]] = []
         appends: list[Append] = []
-        for index, (stream, command) in enumerate(commands):
-            loaded = self.load(aggregate, stream)
-            repeated = self._repeated(loaded, context)
-            if repeated is not None:
-                outcomes[index] = repeated
-                continue
+        again: list[int] = []
+        for index in indices:
+            stream, command = commands[index]
             try:
-                events = list(aggregate.decide(loaded.state, command))
-            except Exception as refusal:  # noqa: BLE001 - handed to the caller as this command's outcome
+                decided = self._decide(aggregate, stream, command, context, load(stream))
+            except Exception as refusal:  # noqa: BLE001 - handed to the caller as the outcome
                 outcomes[index] = refusal
                 continue
-            if not events:
-                outcomes[index] = Handled(loaded.state, [], loaded.version, loaded.position)
+            if isinstance(decided, Handled):
+                outcomes[index] = decided
                 continue
-            new = [self._contracts.encode(event, number, context) for number, event in enumerate(events)]
+            loaded, events, append = decided
             pending.append((index, loaded, events))
-            appends.append(Append(stream, loaded.expected, new))
+            appends.append(append)
         for (index, loaded, events), outcome in zip(pending, self.store.append_many(appends), strict=True):
             if isinstance(outcome, Appended):
                 outcomes[index] = self._handled(aggregate, loaded, events, outcome)
+            elif isinstance(outcome, Conflict | Unknown):
+                again.append(index)
             else:
-                outcomes[index] = self._again(aggregate, *commands[index], context, outcome)
-        return [outcome for outcome in outcomes if outcome is not None]
+                outcomes[index] = outcome
+        return again
 
-    def _again(
+    def _decide(
         self,
         aggregate: Aggregate[State, Command],
         stream: str,
         command: Command,
         context: Context,
-        outcome: Exception,
-    ) -> Handled[State] | Exception:
-        if not isinstance(outcome, Conflict | Unknown):
-            return outcome
-        try:
-            return self.handle(aggregate, stream, command, context)
-        except Exception as refusal:  # noqa: BLE001 - handed to the caller as this command's outcome
-            return refusal
+        loaded: Loaded[State],
+    ) -> Handled[State] | tuple[Loaded[State], list[object], Append]:
+        """The outcome, if nothing is to be appended, else what is."""
+        before = self._repeated(stream, loaded, context)
+        if before is not None:
+            return before
+        events = list(aggregate.decide(loaded.state, command))
+        if not events:
+            return Handled(loaded.state, [], loaded.version, loaded.position)
+        new = [self._contracts.encode(event, index, context, stream=stream) for index, event in enumerate(events)]
+        return loaded, events, Append(stream, loaded.expected, new)
 
-    def _repeated(self, loaded: Loaded[State], context: Context) -> Handled[State] | None:
-        first = event_id(context.command_id, 0)
+    def _repeated(self, stream: str, loaded: Loaded[State], context: Context) -> Handled[State] | None:
+        if not loaded.recorded:
+            return None
+        first = event_id(context.command_id, 0, stream)
         start = next((n for n, event in enumerate(loaded.recorded) if event.id == first), None)
         if start is None:
             return None
         mine = [
             event
             for index, event in enumerate(loaded.recorded[start:])
-            if event.id == event_id(context.command_id, index)
+            if event.id == event_id(context.command_id, index, stream)
         ]
         decoded = [self._contracts.decode(event) for event in mine]
         return Handled(loaded.state, decoded, mine[-1].version, mine[-1].position)
@@ -159,3 +189,7 @@ class Streams:
         for event in events:
             state = aggregate.evolve(state, event)
         return Handled(state, events, appended.version, appended.position)
+
+
+def _unread(aggregate: Aggregate[State, Command]) -> Loaded[State]:
+    return Loaded(aggregate.initial, -1, None, ())

@@ -129,7 +129,7 @@ class ImportJob:
             if self._stopping.is_set():
                 return
             context = progress.context.step(f"lines-{chunk[0].number}")
-            handle_many = partial(self._streams.handle_many, DEVICE, context=context)
+            handle_many = partial(self._streams.handle_many, DEVICE, context=context, likely_new=True)
             report = import_chunk(chunk, started.product_id, started.forced, handle_many)
             progress.record(Advance(chunk[-1].number, chunk[-1].end, report.outcome))
         progress.record(Finish())

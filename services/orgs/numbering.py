@@ -83,8 +83,9 @@ class Numbering:
         return number if number is not None and self._is_mine(number) else None
 
     def _is_mine(self, number: int) -> bool:
-        recorded = self.streams.load(PRODUCTS, products.stream_of(number)).recorded
-        return bool(recorded) and recorded[0].id == event_id(self.context.command_id, 0)
+        stream = products.stream_of(number)
+        recorded = self.streams.load(PRODUCTS, stream).recorded
+        return bool(recorded) and recorded[0].id == event_id(self.context.command_id, 0, stream)
 
     def _moved_on(self, wanted: NewProduct, number: int) -> int:
         """Where another run of this command, at the same time, took the name; if it did not, the name is taken."""

@@ -78,7 +78,7 @@ def reserved_by(streams: Streams, context: Context, kind: Kind, name: str) -> st
     if holder is None:
         return None
     step = _step(context, stream, loaded.state.count - 1, holder)
-    return holder if loaded.recorded[-1].id == event_id(step.command_id, 0) else None
+    return holder if loaded.recorded[-1].id == event_id(step.command_id, 0, stream) else None
 
 
 def _step(context: Context, stream: str, seen: int, holder_stream: str) -> Context:

@@ -21,6 +21,7 @@ from shared.context import Context
 from shared.errors import Misuse
 from shared.events import billing, devices, firmware, gateway, orgs
 from shared.events.fields import Items, Text, Whole
+from shared.events.quick import Check, quick_check
 from shared.ids import event_id
 from shared.store.port import New, Recorded
 
@@ -118,6 +119,7 @@ class Registry:
     def __init__(self, contracts: Iterable[Contract]) -> None:
         self._by_name: dict[str, Contract] = {}
         self._schemas: dict[str, ma.Schema] = {}
+        self._quick: dict[str, Check] = {}
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         for contract in contracts:
             self._add(contract)
@@ -130,6 +132,7 @@ class Registry:
             raise Misuse(f"{contract.name} v{contract.version}: upcasters do not fit for versions {sorted(missing)}")
         self._by_name[contract.name] = contract
         self._schemas[contract.name] = schema_of(contract.event)
+        self._quick[contract.name] = quick_check(contract.event)
         self._decoders[contract.name] = msgspec.json.Decoder(contract.event)
 
     def __iter__(self) -> typing.Iterator[Contract]:
@@ -143,15 +146,17 @@ class Registry:
         """The marshmallow schema of the present version."""
         return self._schemas[name]
 
-    def encode(self, event: object, index: int, context: Context) -> New:
-        """Check an event and make it ready to append. Raises ``Misuse`` if it breaks its contract."""
+    def encode(self, event: object, index: int, context: Context, *, stream: str = "") -> New:
+        """Check an event and make it ready to append. Raises ``Misuse`` if it breaks its contract. ``stream`` keeps the
+        ids of one command's events in several streams apart."""
         name = type(event).__name__
         contract = self._by_name.get(name)
         if contract is None or contract.event is not type(event):
             raise Misuse(f"{type(event)!r} is no registered event")
-        problems = self._schemas[name].validate(msgspec.to_builtins(event))
-        if problems:
-            raise Misuse(f"{name} breaks its contract: {problems}")
+        if not self._quick[name](event):
+            problems = self._schemas[name].validate(msgspec.to_builtins(event))
+            if problems:
+                raise Misuse(f"{name} breaks its contract: {problems}")
         meta = Metadata(
             schema=contract.version,
             actor=context.actor,
@@ -160,7 +165,9 @@ class Registry:
             causation=context.causation_id,
             source=context.source,
         )
-        return New(event_id(context.command_id, index), name, msgspec.json.encode(event), msgspec.json.encode(meta))
+        return New(
+            event_id(context.command_id, index, stream), name, msgspec.json.encode(event), msgspec.json.encode(meta)
+        )
 
     def decode(self, recorded: Recorded) -> Any:
         """The event as its present class. Raises ``UnknownEvent`` for a type or version that this process does not

@@ -158,17 +158,35 @@ def test_many_commands_have_an_outcome_each(store: EventStore) -> None:
     assert [type(outcome) for outcome in outcomes] == [Handled, Refused, Handled]
 
 
-def test_many_commands_survive_a_conflict_of_one_and_a_repetition_of_all(store: EventStore) -> None:
+@pytest.mark.parametrize("likely_new", [False, True])
+def test_many_commands_survive_a_conflict_of_one_and_a_repetition_of_all(store: EventStore, likely_new: bool) -> None:
     meddling = Meddling(store)
     streams = Streams(meddling, CONTRACTS)
     once = context()
     commands = [(f"device-{n}", "import") for n in range(5)]
     other = CONTRACTS.encode(DeviceImported(DEVICE, 1000, False), 0, Context.new("account:b", "test", uuid4()))
     meddling.before.append(lambda: store.append("device-3", ANY, [other]))
-    first = streams.handle_many(COUNTING, commands, once)
-    second = streams.handle_many(COUNTING, commands, once)
+    first = streams.handle_many(COUNTING, commands, once, likely_new=likely_new)
+    second = streams.handle_many(COUNTING, commands, once, likely_new=likely_new)
     assert [isinstance(one, Handled) and len(one.events) for one in first] == [1, 1, 1, 0, 1]
     assert [isinstance(one, Handled) and one.position for one in second] == [
         isinstance(one, Handled) and one.position for one in first
     ]
     assert all(len(store.read(stream)) == 1 for stream, _ in commands)
+
+
+def test_streams_that_were_wrongly_taken_for_new_are_decided_on_what_they_hold(store: EventStore) -> None:
+    streams = Streams(store, CONTRACTS)
+    streams.handle(COUNTING, STREAM, "import", context())
+    [outcome, refusal] = streams.handle_many(
+        COUNTING, [(STREAM, "import"), ("device-b", "x")], context(), likely_new=True
+    )
+    assert isinstance(outcome, Handled)
+    assert outcome.events == []
+    assert isinstance(refusal, Refused)
+
+
+def test_events_of_one_command_in_several_streams_have_ids_of_their_own(store: EventStore) -> None:
+    streams = Streams(store, CONTRACTS)
+    streams.handle_many(COUNTING, [(f"device-{n}", "import") for n in range(5)], context())
+    assert len({event.id for event in store.read_all().events}) == 5

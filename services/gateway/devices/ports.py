@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from services.gateway.entries import DeviceEntry, ImageEntry, ProductEntry
 from shared.events.gateway import DevicePublished
+
+if TYPE_CHECKING:
+    import asyncio  # the session machine imports this module and must not need a loop
 
 
 class Directory(Protocol):

@@ -18,7 +18,8 @@ target withdrawn or changed                            failed, ``cancelled``, wh
 =====================================================  ==================================================
 
 After a failure the same version is offered again at the next connection, or after 10 minutes, then 20; three failures
-leave the device alone until somebody asks again or the target changes.
+leave the device alone until somebody asks again or the target changes. Longer than most modules: one machine,
+one table.
 """
 
 from __future__ import annotations

@@ -27,11 +27,15 @@ def test_where_nobody_listens_it_is_unavailable_at_once() -> None:
 
 def test_a_server_that_says_nothing_is_unavailable_in_time() -> None:
     async def silent() -> None:
-        server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+        writers: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(lambda _reader, writer: writers.append(writer), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         try:
             await Connection.open(f"amqp://guest:guest@127.0.0.1:{port}/", "test")
         finally:
+            for writer in writers:
+                writer.close()
+                await writer.wait_closed()
             server.close()
 
     with pytest.raises(Unavailable):

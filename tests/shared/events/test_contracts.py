@@ -18,6 +18,7 @@ from shared.events.devices import DeviceImported, ImportAdvanced, ImportProblem
 from shared.events.fields import Text
 from shared.events.firmware import FirmwareReleased
 from shared.events.orgs import TokenIssued
+from shared.events.quick import quick_check
 from shared.store.port import Position, Recorded
 
 DEVICE = "0123456789abcdef01234567"
@@ -93,6 +94,9 @@ def test_event_ids_follow_from_the_command() -> None:
     assert CONTRACTS.encode(event, 0, CONTEXT).id == first.id
     assert CONTRACTS.encode(event, 1, CONTEXT).id != first.id
     assert CONTRACTS.encode(event, 0, Context.new("account:a", "test", uuid4())).id != first.id
+    assert (
+        CONTRACTS.encode(event, 0, CONTEXT, stream="device-b").id != CONTRACTS.encode(event, 0, CONTEXT, stream="d").id
+    )
 
 
 def test_a_type_or_version_from_a_newer_release_is_unknown() -> None:
@@ -199,3 +203,16 @@ def test_the_catalogue_names_every_event_and_field() -> None:
         assert f"### {contract.name} (version {contract.version})" in page
         for field in dataclasses.fields(contract.event):
             assert f"| `{field.name}` |" in page
+
+
+@given(st.data())
+def test_the_quick_yes_is_never_wrong(data: st.DataObject) -> None:
+    """Values around and beyond the limits: whatever the quick check takes, the schema takes; and it takes good ones."""
+    contract = data.draw(st.sampled_from(list(CONTRACTS)))
+    fields = CONTRACTS.schema(contract.name).fields
+    good = {name: data.draw(_values(field)) for name, field in fields.items()}
+    assert quick_check(contract.event)(contract.event(**good))
+    odd = data.draw(st.sampled_from([None, "", "x" * 70_000, -1, 2**64, 1.5, True, [], [None], "é", b"x", 65_535, 999]))
+    event = contract.event(**{**good, data.draw(st.sampled_from(sorted(fields))): odd})
+    if quick_check(contract.event)(event):
+        assert CONTRACTS.schema(contract.name).validate(msgspec.to_builtins(event)) == {}

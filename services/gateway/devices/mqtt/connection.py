@@ -1,7 +1,8 @@
 """One socket: reads, feeds the session, does what it wants done, and is closed in time. Decides nothing else.
 
 There is no task and no timer of its own: a connection waits in the listener's wheel, and all connections read into one
-buffer. Work is bounded per turn of the loop, so that no device keeps the others waiting (MQL-4).
+buffer. Work is bounded per turn of the loop, so that no device keeps the others waiting (MQL-4). Longer than most
+modules because the reasons to hold, to wake and to close belong to each other.
 """
 
 from __future__ import annotations

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 from services.gateway.devices.mqtt import payloads, topics, writer
 from services.gateway.devices.mqtt.effects import Effect, Now, Serve
 from services.gateway.devices.mqtt.firmware import FAILURE, NOT_FOUND, PAYLOAD_TOO_LARGE, Piece
-from services.gateway.devices.mqtt.payloads import Item, JsonObject, compact
+from services.gateway.devices.mqtt.payloads import Item, JsonObject
 from services.gateway.devices.mqtt.topics import Up
 from services.gateway.devices.mqtt.violations import NORMAL, NOT_AUTHORIZED, Rejected
 from shared.events.gateway import DevicePublished
 
 if TYPE_CHECKING:
     from services.gateway.devices.mqtt.session import Session
-
-__all__ = ["JsonObject", "Outcome", "compact", "handle", "is_chunk", "may_publish"]
 
 PUBLIC = "public/"
 

@@ -2,6 +2,7 @@
 
 An acknowledgement goes out when the events that its message caused are durable, behind the acknowledgements of the
 messages before it (MQC-7, MQP-2). Reported attributes other than the reserved keys are acknowledged and not kept.
+Longer than most modules because it is one machine: whatever can be said without it is in the modules that it imports.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from services.gateway.devices.mqtt.packets import (
     Will,
     decode,
 )
+from services.gateway.devices.mqtt.payloads import JsonObject, compact
 from services.gateway.devices.mqtt.reader import Frame
 from services.gateway.devices.mqtt.violations import (
     BAD_PAYLOAD,
@@ -289,7 +291,9 @@ class Session:
         try:
             outcome = messages.handle(self, topic, packet.payload, now)
         except Rejected as rejected:
-            self._rejected(rejected, topic, packet.payload, effects, now)
+            if self._rejected(rejected, topic, packet.payload, effects, now):
+                too_many = Violation("too many bad messages", BAD_PAYLOAD, "too_many_bad_messages")
+                return effects + self.broken(too_many, b"", now)
             return self._refuse(packet, rejected.reason, rejected.text, effects)
         ack = self._inbox.acknowledge(packet, len(outcome.facts) + len(outcome.published), outcome.reason, "")
         effects += [Record(event, ack) for event in outcome.facts]
@@ -309,13 +313,13 @@ class Session:
             self._note(effects, "too_fast", "publishes faster than it may", b"", now)
         return verdict != "taken"
 
-    def _rejected(self, rejected: Rejected, topic: str, payload: bytes, effects: list[Effect], now: Now) -> None:
+    def _rejected(self, rejected: Rejected, topic: str, payload: bytes, effects: list[Effect], now: Now) -> bool:
+        """Note it; whether it was one bad message too many (MQE-8)."""
         if rejected.kind is None:
-            return
+            return False
         sent = payload if rejected.kind == "bad_payload" else topic.encode()
         self._note(effects, rejected.kind, rejected.text, sent, now)
-        if self.memory.conduct.bad_messages(now.s) > self._around.limits.bad_messages_a_minute:
-            raise Violation("too many bad messages", BAD_PAYLOAD, "too_many_bad_messages")
+        return self.memory.conduct.bad_messages(now.s) > self._around.limits.bad_messages_a_minute
 
     def stored(self, ack: Ack) -> list[Effect]:
         """One of the events that an acknowledgement waits for is durable."""
@@ -366,14 +370,15 @@ class Session:
         self._offer_at = self.firmware.offer_at()
         return effects
 
-    def answer(self, topic: str, value: messages.JsonObject) -> list[Effect]:
+    def answer(self, topic: str, value: JsonObject) -> list[Effect]:
         """A JSON object to this topic, now or when there is room."""
-        return self._sent(self._outbox.message(topic, messages.compact(value)))
+        return self._sent(self._outbox.message(topic, compact(value)))
 
     def directory_changed(self, now: Now) -> list[Effect]:
         """The directory has news of the device or of its product."""
         entry = self._around.directory.device_by_token(self._token_digest.hex())
         if entry is None or entry.device_id != self.device_id or not welcome(entry):
+            self._will = None
             return [self._bye(KICKED, "kicked", "the token is not valid any more")]  # MQS-6
         effects: list[Effect] = [Record(event) for event in self.firmware.directory_changed(now.s)]
         self.memory.product_id = self.firmware.entry.membership.product_id

@@ -51,7 +51,7 @@ def test_an_acknowledgement_that_is_written_is_read_as_it_was(
 ) -> None:
     [frame] = frames(writer.acknowledgement(level, kind, packet_id, reason, text))
     assert decode(frame, level) == Acknowledgement(kind, packet_id, reason if level == 5 else 0)
-    assert frame.size_bytes <= 10 + 128
+    assert frame.size_bytes <= 12 + 128
 
 
 def test_a_disconnect_that_is_written_is_read_as_it_was() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+import uvloop
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -106,7 +107,7 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(40):
             await body()
 
-    asyncio.run(bounded())
+    uvloop.run(bounded())  # as in production
 
 
 async def raw(port: int, *packets: bytes) -> bytes:
@@ -625,6 +626,51 @@ def test_lock_and_flash_now_is_offered_at_once(serve: Serve, directory: Any, blo
             topic, offer = await client.hears(client.messages)
             assert (topic, json.loads(offer)["fw_version"]) == ("v2/a", "5")
             await client.end()
+
+    run(body)
+
+
+def test_an_intelligent_release_reaches_those_who_are_online(serve: Serve, directory: Any, blobs: Any) -> None:  # FW-4
+    async def body() -> None:
+        async with serve() as (listener, port):
+            client = await Client(port).online()
+            await client.subscribe("v1/devices/me/attributes")
+            client.mqtt.publish("v2/t", '{"current_fw_title":"1000","current_fw_version":"6"}', 1)
+            await client.hears(client.acknowledged)
+            release(directory, blobs, 7, b"image")
+            listener.sessions.directory_changed(frozenset(), frozenset({999}))
+            listener.sessions.directory_changed(frozenset({OTHER}), frozenset({1000}))
+            assert (await client.ask("v2/r/req/1", '{"method":"getTime"}'))[0] == "v2/r/res/1"  # nothing else came
+            directory.intelligent = True
+            listener.sessions.directory_changed(frozenset(), frozenset({1000}))
+            topic, offer = await client.hears(client.messages)
+            assert (topic, json.loads(offer)["fw_version"]) == ("v1/devices/me/attributes", "7")
+            await client.end()
+
+    run(body)
+
+
+def test_a_device_that_does_not_come_back_within_a_day_has_failed_though_it_is_offline(
+    serve: Serve, directory: Any, blobs: Any, recorder: Any
+) -> None:
+    release(directory, blobs, 7, b"image")
+
+    async def body() -> None:
+        async with serve() as (listener, port):
+            client = await Client(port).online()
+            await client.ask("v2/fw/request/1/chunk/0", b"9")
+            client.mqtt.publish("v2/t", '{"fw_state":"UPDATING"}', 1)
+            await client.hears(client.acknowledged)
+            await client.end()
+            await recorder.until(lambda r: "DeviceDisconnected" in r.kinds())
+            now = listener.now()
+            listener.sessions.sweep(now._replace(s=now.s + 86_000))
+            assert recorder.kinds()[-1] == "DeviceDisconnected"
+            listener.sessions.sweep(now._replace(s=now.s + 86_401))
+            assert recorder.facts[-1].reason == "did_not_come_back"
+            count = len(recorder.facts)
+            listener.sessions.sweep(now._replace(s=now.s + 200_000))
+            assert len(recorder.facts) == count
 
     run(body)
 

@@ -308,7 +308,6 @@ def test_answers_beyond_what_a_client_takes_wait_for_its_acknowledgements(desk: 
 
 def test_the_queue_of_a_device_that_acknowledges_nothing_is_bounded(desk: Any) -> None:
     desk.connect()
-    desk.session._pace = type("NoPace", (), {"published": lambda *_: "taken"})()
     for number in range(300):
         desk.up(f"v2/r/req/{number}", b'{"method":"x"}', 0)
     assert len(messages(desk.sent[1:])) == 16
