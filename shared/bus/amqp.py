@@ -171,6 +171,9 @@ class AmqpTransport:
     def park(self, delivery: Any, handler: str, error: str) -> Future[None]:
         return self._confirmed(lambda link, done: link.park(delivery, handler, error, done))
 
+    def wants(self, source: str, event_type: str) -> bool:
+        return True
+
     def serve(self, service: str, deliver: Deliver, *, prefetch: int) -> Consumption:
         return self._consume(RpcConsumer(service, deliver, prefetch, self.post))
 

@@ -182,6 +182,10 @@ class LocalTransport:
             queue.pump()
         return done
 
+    def wants(self, source: str, event_type: str) -> bool:
+        with self.guard:
+            return any(queue.takes(source, event_type) for queue in self._queues.values())
+
     def serve(self, service: str, deliver: Deliver, *, prefetch: int) -> Consumption:
         server = _Server(service, deliver, self._servers, self.guard)
         with self.guard:

@@ -31,6 +31,8 @@ PAUSE_S = 0.5
 """Between a failure and the next attempt."""
 WAIT_S = 1.0
 """Longest wait without looking whether to stop."""
+SAVE_S = 0.05
+"""How often the checkpoint is saved while events are confirmed; after a crash so many come twice."""
 QUIET_S = 5.0
 """How often the checkpoint moves over events of others, when there are none of ours."""
 
@@ -41,6 +43,10 @@ class Checkpoints(Protocol):
     def load(self, name: str) -> Position | None: ...
 
     def advance(self, name: str, old: Position | None, new: Position) -> bool: ...
+
+
+_NOTHING_TO_DO: Future[None] = Future()
+_NOTHING_TO_DO.set_result(None)
 
 
 @dataclass(slots=True)
@@ -170,6 +176,8 @@ class Relay:
             raise run.problem
 
     def _send(self, recorded: Recorded) -> Future[None]:
+        if not self._transport.wants(self._source, recorded.type):
+            return _NOTHING_TO_DO
         headers = wire.to_headers({"correlation_id": metadata(recorded).correlation})
         body = wire.encode(to_message(recorded))
         return self._transport.publish(self._source, recorded.type, body, headers, handled=True)
@@ -187,10 +195,11 @@ class _Run:
 
     def __init__(self, subscription: Subscription, position: Position | None, moved: Any) -> None:
         self.subscription = subscription
-        self.problem: Exception | None = None
+        self.problem: BaseException | None = None
         self._position = position
         self._moved = moved
         self._window: deque[_Sent] = deque()
+        self._reached: Position | None = None
         self._passed: Position | None = None
         self._quiet_since = monotonic()
         self._changed = threading.Condition()
@@ -211,7 +220,10 @@ class _Run:
         """Put a published event into the window, waiting for room; False when the run is over."""
         with self._changed:
             self._window.append(_Sent(recorded.position, done))
-        done.add_done_callback(self._wake)
+            if done.done():
+                self._settle()
+        if not done.done():
+            done.add_done_callback(self._wake)
         with self._changed:
             while len(self._window) >= WINDOW and not self._stopped:
                 self._changed.wait(WAIT_S)
@@ -224,48 +236,54 @@ class _Run:
             self._changed.notify_all()
 
     def confirm(self) -> None:
-        """Move the checkpoint over what is confirmed, as far as there is no gap."""
+        """Save the checkpoint behind what is confirmed, at most every ``SAVE_S``, and once more at the end."""
         try:
-            while True:
-                confirmed = self._confirmed()
-                if confirmed is None:
-                    return
-                if self._position is None or confirmed > self._position:
+            is_over = False
+            while not is_over:
+                confirmed, is_over = self._confirmed()
+                if confirmed is not None:
                     if not self._moved(self._position, confirmed):
                         raise Unavailable("somebody else moved the checkpoint")
                     self._position = confirmed
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped, SAVE_S)
         except Exception as problem:  # noqa: BLE001 - the thread that follows raises it
-            self.problem = problem
+            self.problem = self.problem or problem
             self.stop()
 
     def _wake(self, _done: Future[None]) -> None:
         with self._changed:
+            self._settle()
             self._changed.notify_all()
 
-    def _confirmed(self) -> Position | None:
-        """Wait until something is; None when the run is over."""
+    def _settle(self) -> None:
+        """Take what is confirmed out of the window, as far as there is no gap."""
+        while self._window and self._window[0].done.done():
+            sent = self._window.popleft()
+            if self.problem is None:
+                self.problem = sent.done.exception()
+            if self.problem is not None:
+                self._stopped = True
+                self._changed.notify_all()
+                self.subscription.stop()
+                return
+            if self._reached is None:
+                self._changed.notify_all()
+            self._reached = sent.position
+
+    def _confirmed(self) -> tuple[Position | None, bool]:
+        """Wait for a position to save; with it, whether the run is over."""
         with self._changed:
-            while not self._stopped:
-                reached: Position | None = None
-                while self._window and self._window[0].done.done():
-                    reached = self._reached(self._window[0])
-                    self._window.popleft()
+            while True:
+                reached, self._reached = self._reached, None
                 if reached is None and not self._window and self._is_quiet():
                     reached = self._passed
                 if reached is not None:
                     self._quiet_since = monotonic()
-                    self._changed.notify_all()
-                    return reached
+                if reached is not None or self._stopped:
+                    return reached, self._stopped
                 self._changed.wait(WAIT_S if self._window or self._passed != self._position else None)
-        return None
 
     def _is_quiet(self) -> bool:
         behind = self._passed is not None and (self._position is None or self._passed > self._position)
         return behind and monotonic() - self._quiet_since >= QUIET_S
-
-    @staticmethod
-    def _reached(sent: _Sent) -> Position:
-        problem = sent.done.exception()
-        if problem is not None:
-            raise problem
-        return sent.position

@@ -132,6 +132,10 @@ class Transport(Protocol):
         that keeps nothing, every lasting queue has dealt with it. Fails with ``Unavailable`` or ``Unknown``."""
         ...
 
+    def wants(self, source: str, event_type: str) -> bool:
+        """Whether anybody would get such an event. A broker cannot know who listens, so there it is always true."""
+        ...
+
     def serve(self, service: str, deliver: Deliver, *, prefetch: int) -> Consumption:
         """Consume requests for a service. Raises ``Unavailable``."""
         ...
