@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from deploy import events_command, fleet_commands, projections_command
+from deploy import events_command, fleet_commands, messages_command, projections_command
 from deploy.doctor import examine
 from deploy.process import end_with_parent, log_to_stderr, until_told
 from deploy.running import DataFolder, Process
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(events_command.app, name="events")
 app.add_typer(projections_command.app, name="projections")
+app.add_typer(messages_command.app, name="messages")
 app.add_typer(fleet_commands.devices, name="devices")
 app.command("demo")(fleet_commands.demo)
 console = Console()
@@ -60,14 +61,15 @@ def up(data: Data = None, http_port: Port = None, mqtt_port: Port = None, gatewa
     settings = Settings.load(data=data, http_port=http_port, mqtt_port=mqtt_port)
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
+    supervisor = Supervisor(settings, gateways.split(","), _line)
     with folder.claimed():
 
         def ready() -> None:
             found = folder.gateways()
-            folder.announce(Process("supervisor", os.getpid()))
+            folder.announce(Process("supervisor", os.getpid(), bus=supervisor.bus))
             _where_next(settings, [str(one.http) for one in found], [one.mqtt for one in found if one.mqtt])
 
-        Supervisor(settings, gateways.split(","), _line).run(ready)
+        supervisor.run(ready)
         _stopped(folder, "supervisor")
 
 

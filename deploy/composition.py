@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from deploy.messages_command import Resender, parked_folder
 from services.billing import bootstrap as billing
+from services.billing.service import BillingService
 from services.devices import bootstrap as devices
+from services.devices.service import DevicesService
 from services.firmware import bootstrap as firmware
+from services.firmware.service import FirmwareService
 from services.gateway.bootstrap import GatewayPart
 from services.orgs import bootstrap as orgs
+from services.orgs.service import OrgsService
+from shared.bus.host import declare_queues
 from shared.bus.open import open_transport
 from shared.errors import Refused
 from shared.runtime import Owner, Part, Runtime
@@ -21,15 +27,19 @@ SERVICES = {
 }
 """In the order in which they start: whoever is asked by others comes first."""
 
+CLASSES = (OrgsService, BillingService, FirmwareService, DevicesService)
+"""Whichever process comes first lets the queues of all exist, so that no event is published before its queue."""
+
 
 def embedded(settings: Settings) -> tuple[Runtime, GatewayPart]:
     """All services and one gateway in this process, over ``local:``; the second of the pair knows the ports."""
     store = open_store(settings.store)
-    transport = open_transport("local:", name="flotilla")
+    folder = parked_folder(settings)
+    transport = open_transport(f"local:{folder}", name="flotilla")
     parts: list[Part] = [Owner("event store", store.close), transport]
     parts += [build(settings, transport, store) for build in SERVICES.values()]
     gateway_part = GatewayPart(settings, store, transport)
-    return Runtime("flotilla", [*parts, gateway_part]), gateway_part
+    return Runtime("flotilla", [*parts, Resender(transport, folder), gateway_part]), gateway_part
 
 
 def service(name: str, settings: Settings) -> Runtime:
@@ -38,6 +48,7 @@ def service(name: str, settings: Settings) -> Runtime:
         raise Refused("unknown_service", f"{name!r} is no service; there are {', '.join(SERVICES)}")
     store = open_store(settings.store)
     transport = open_transport(_broker(settings), name=name)
+    declare_queues(transport, CLASSES)
     return Runtime(name, [Owner("event store", store.close), transport, SERVICES[name](settings, transport, store)])
 
 

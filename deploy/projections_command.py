@@ -66,7 +66,7 @@ def parked(name: str | None = typer.Argument(None), data: Data = None) -> None:
     for heading in ("view", "id", "position", "type", "stream", "at", "error"):
         table.add_column(heading)
     with _projectors(data) as found:
-        for projector in found.values():
+        for projector in found.values() if name is None else [_owner(found, name)]:
             for event in projector.parked(name):
                 table.add_row(
                     event.view, str(event.id), str(event.position), event.type, event.stream, str(event.at), event.error

@@ -18,12 +18,14 @@ from shared.errors import Refused
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process. ``http`` and ``mqtt`` (host and port) only for those that hold a gateway."""
+    """One process. ``http`` and ``mqtt`` (host and port) only for those that hold a gateway, ``bus`` (the broker's URL)
+    for the supervisor."""
 
     name: str
     pid: int
     http: str | None = None
     mqtt: tuple[str, int] | None = None
+    bus: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class DataFolder:
         """Say that a process is ready; visible at once and whole."""
         self.run.mkdir(parents=True, exist_ok=True)
         draft = self.run / f".{process.name}.{os.getpid()}"
+        draft.touch(mode=0o600)  # the broker's URL holds a password
         draft.write_bytes(msgspec.json.encode(process))
         draft.rename(self.run / f"{process.name}.json")
 

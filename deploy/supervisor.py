@@ -48,6 +48,7 @@ class Supervisor:
         self._gateways = gateways
         self._say = say
         self._folder = DataFolder(settings.data)
+        self.bus = ""
         self._node: RabbitNode | None = None
         self._children: list[Child] = []
         self._stopping = threading.Event()
@@ -55,8 +56,8 @@ class Supervisor:
     def start(self) -> None:
         """Returns when all of it is ready. Services come before gateways, so that every queue exists before the first
         event can be published."""
-        bus = self._broker()
-        settings = replace(self._settings, bus=bus)
+        self.bus = self._broker()
+        settings = replace(self._settings, bus=self.bus)
         for name in SERVICES:
             self._add(name, ["service", name], settings)
         for child in self._children:

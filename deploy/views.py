@@ -29,9 +29,14 @@ def projectors(settings: Settings) -> Iterator[dict[str, Projector]]:
         for service, views in SERVICE_VIEWS.items():
             database = Database(settings.db, service)
             stack.callback(database.close)
-            found[service] = Projector(service, store, database, views, CONTRACTS)
+            found[service] = _looking(Projector(service, store, database, views, CONTRACTS))
         for folder in sorted(settings.data.glob("gateway-*")):
             database = Database(f"sqlite:///{folder}", "directory")
             stack.callback(database.close)
-            found[folder.name] = Projector(folder.name, store, database, DIRECTORY, CONTRACTS)
+            found[folder.name] = _looking(Projector(folder.name, store, database, DIRECTORY, CONTRACTS))
         yield found
+
+
+def _looking(projector: Projector) -> Projector:
+    projector.look()
+    return projector

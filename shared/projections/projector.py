@@ -92,6 +92,10 @@ class Projector:
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 
+    def look(self) -> None:
+        """Read how far the views are without following the store, for ``status`` of tools. Raises ``Unavailable``."""
+        self._open()
+
     def stop(self) -> None:
         """End the thread and save how far the views have looked. Raises ``Unavailable`` if it is still busy after
         ``STOP_S``."""
