@@ -54,7 +54,7 @@ unit: $(VENV)/dev.stamp  ## only the tests without a broker and without processe
 	@$(BIN)/pytest -q -m "not broker and not whole"
 
 bench: $(VENV)/dev.stamp  ## all benchmarks, as ratios against a reference in the same run
-	@for one in tests/benchmarks/bench_*.py; do echo "==> $$one"; $(BIN)/python $$one || exit 1; done
+	@for one in tests/benchmarks/bench_*.py; do echo "==> $$one"; PYTHONPATH=. $(BIN)/python $$one || exit 1; done
 
 docs: $(VENV)/dev.stamp  ## write the generated documents anew
 	@$(BIN)/python -m deploy.generated

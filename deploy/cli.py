@@ -113,21 +113,23 @@ def doctor(data: Data = None) -> None:
 
 
 def _line(text: str) -> None:
-    console.print(f"[green]●[/green] {text}", highlight=False)
+    console.print(f"[green]●[/green] {text}", highlight=False, soft_wrap=True)
 
 
 def _where_next(settings: Settings, urls: list[str], listeners: list[tuple[str, int]]) -> None:
+    program = Path(sys.argv[0]).absolute()
+    me = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program.name
     mqtt = ", ".join(f"{host}:{port}" for host, port in listeners)
-    console.print(
-        f"\nFlotilla is ready. Data: {settings.data}\n"
-        f"  API       {', '.join(urls)}   (documented at {urls[0]}/openapi.json)\n"
-        f"  MQTT      {mqtt}\n"
-        f"  next      flotilla demo · flotilla events tail --follow · flotilla doctor\n"
-        f"  stop      Ctrl-C; the next start finds everything again",
-        highlight=False,
-    )
+    lines = [
+        f"\nFlotilla is ready. Data: {settings.data}",
+        f"  API      {', '.join(urls)}   (documented at {urls[0]}/openapi.json)",
+        f"  MQTT     {mqtt}",
+        f"  next     {me} demo --running · {me} events tail --follow · {me} doctor",
+        "  stop     Ctrl-C; the next start finds everything again",
+    ]
     if settings.host in ("127.0.0.1", "localhost", "::1"):
-        console.print("  listens   on this machine only, without TLS; FLOTILLA_HOST and FLOTILLA_TLS_* change that")
+        lines.append("  listens  on this machine only, without TLS; FLOTILLA_HOST and FLOTILLA_TLS_* change that")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _stopped(folder: DataFolder, name: str) -> None:

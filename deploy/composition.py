@@ -35,7 +35,7 @@ def embedded(settings: Settings) -> tuple[Runtime, GatewayPart]:
     """All services and one gateway in this process, over ``local:``; the second of the pair knows the ports."""
     store = open_store(settings.store)
     folder = parked_folder(settings)
-    transport = open_transport(f"local:{folder}", name="flotilla")
+    transport = open_transport(f"local:{folder}", name="bus in this process")
     parts: list[Part] = [Owner("event store", store.close), transport]
     parts += [build(settings, transport, store) for build in SERVICES.values()]
     gateway_part = GatewayPart(settings, store, transport)

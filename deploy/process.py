@@ -44,5 +44,5 @@ def log_to_stderr(level: str) -> None:
         force=True,
     )
     if level.lower() != "debug":
-        for chatty in ("pika", "httpx", "httpcore", "uvicorn.access", "amqp", "kombu"):
+        for chatty in ("pika", "httpx", "httpcore", "uvicorn.error", "uvicorn.access", "amqp", "kombu"):
             logging.getLogger(chatty).setLevel(logging.WARNING)

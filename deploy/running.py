@@ -42,7 +42,8 @@ class DataFolder:
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Make the folder and keep others off it. Raises ``Refused`` if somebody has it."""
-        self.run.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.run.mkdir(exist_ok=True)
         with (self.path / "lock").open("w", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
