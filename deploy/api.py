@@ -104,6 +104,17 @@ class Api:
         state: dict[str, Any] = self.call("GET", f"/v1/products/{product}/imports/{import_id}")["import"]
         return state
 
+    def import_problems(self, product: int, import_id: str) -> Iterator[dict[str, Any]]:
+        """The refused lines of a job, page by page."""
+        page = 1
+        while True:
+            path = f"/v1/products/{product}/imports/{import_id}/problems"
+            answer = self.call("GET", path, params={"page": page, "per_page": 1_000})
+            yield from answer["problems"]
+            if page >= answer["meta"]["total_pages"]:
+                return
+            page += 1
+
     def device_tokens(self, product: int, device_ids: list[str]) -> dict[str, str]:
         """Fresh tokens for devices, by device ID; earlier ones stop working."""
         tokens: dict[str, str] = {}

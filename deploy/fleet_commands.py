@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress
 from rich.table import Table
 
 from deploy.api import Api
@@ -34,6 +35,8 @@ READY_S = 90.0
 WATCH_S = 20.0
 """How long the fleet view is shown after a gateway was killed: longer than its lease."""
 
+Username = Annotated[str, typer.Option(prompt=True, help="A team member's email.")]
+Password = Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="PASSWORD", help="Better by PASSWORD.")]
 Data = Annotated[Path | None, typer.Option(help="Data folder of the running platform (default: ./data).")]
 
 
@@ -65,11 +68,35 @@ def demo(
     console.print(f"\n[green]All as promised[/green], in {time.monotonic() - started:.0f} s ({mode}).", highlight=False)
 
 
+@devices.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="One device ID a line.")],
+    product: Annotated[int, typer.Option(help="The product's ID.")],
+    username: Username,
+    password: Password,
+    data: Data = None,
+) -> None:
+    """Import a file of device IDs, of any length, with progress; ends with 1 if a line was refused (DEV-1)."""
+    with Api(str(_running(Settings.load(data=data).data)[0].http)) as api:
+        api.log_in(username, password)
+        job = api.start_import(product, file.read_bytes())
+        with Progress(console=console) as progress:
+            bar = progress.add_task("importing", total=job["lines_total"])
+            while job["state"] != "done":
+                time.sleep(0.2)
+                job = api.import_state(product, job["id"])
+                progress.update(bar, completed=job["lines_done"])
+        console.print(f"{job['updated']} imported, {job['existing']} known already, {job['refused']} refused")
+        for problem in api.import_problems(product, job["id"]):
+            console.print(f"  {problem['reason']}: {problem['text']!r}", highlight=False, markup=False)
+    raise typer.Exit(1 if job["refused"] else 0)
+
+
 @devices.command()
 def simulate(
     product: Annotated[int, typer.Option(help="The product's ID; its devices get fresh tokens.")],
-    username: Annotated[str, typer.Option(prompt=True)],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="PASSWORD")],
+    username: Username,
+    password: Password,
     count: Annotated[int, typer.Option("--devices", min=1, max=10_000)] = 50,
     version: Annotated[int, typer.Option(min=0, max=65_534, help="What they run at first.")] = 1,
     import_new: Annotated[
