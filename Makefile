@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE  # else every process of every test compiles everything anew
+PYTEST = $(BIN)/pytest -q
+UNIT = $$($(BIN)/python -m tests.groups)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,15 +46,19 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
 
 test: $(VENV)/dev.stamp  ## everything set up and tested (under 8 minutes)
-	@echo "==> unit tests"
-	@$(BIN)/pytest -q -m "not broker and not whole"
-	@echo "==> with a broker"
-	@$(BIN)/pytest -q -m "broker and not whole"
-	@echo "==> the whole platform, in every mode"
-	@$(BIN)/pytest -q -m whole
+	@echo "==> 1 of 5, unit: pure modules, under 10 seconds"
+	@$(PYTEST) $(UNIT)
+	@echo "==> 2 of 5, io: files, sockets, threads, stores"
+	@$(PYTEST) -m io
+	@echo "==> 3 of 5, broker: a RabbitMQ"
+	@$(PYTEST) -m "broker and not whole"
+	@echo "==> 4 of 5, postgres: a PostgreSQL"
+	@$(PYTEST) -m "postgres and not broker and not whole"
+	@echo "==> 5 of 5, whole: the platform as its users start it, in every mode"
+	@$(BIN)/pytest -v -m whole
 
-unit: $(VENV)/dev.stamp  ## only the tests without a broker and without processes
-	@$(BIN)/pytest -q -m "not broker and not whole"
+unit: $(VENV)/dev.stamp  ## only the tests of pure modules, in under 10 seconds
+	@$(PYTEST) $(UNIT)
 
 bench: $(VENV)/dev.stamp  ## all benchmarks, as ratios against a reference in the same run
 	@for one in tests/benchmarks/bench_*.py; do echo "==> $$one"; PYTHONPATH=. $(BIN)/python $$one || exit 1; done

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -179,11 +179,15 @@ def _platform(mode: str, running: bool, data: Path | None) -> Iterator[list[Proc
 
 
 @contextmanager
-def started(mode: str, folder: Path, console: Console) -> Iterator[list[Process]]:
-    """A platform of its own in a child process, on free ports; stopped in order at the end."""
+def started(
+    mode: str, folder: Path, console: Console, extra: Mapping[str, str] | None = None
+) -> Iterator[list[Process]]:
+    """A platform of its own in a child process, on free ports; stopped in order at the end. ``extra``: settings as
+    environment variables, instead of those of this process."""
     word = "run" if mode == "embedded" else "up"
     command = [sys.executable, "-m", "deploy.cli", word, "--data", str(folder), "--http-port", "0", "--mqtt-port", "0"]
     environment = {name: text for name, text in os.environ.items() if not name.startswith("FLOTILLA_")}
+    environment.update(extra or {})
     output = folder / "platform.log"
     with output.open("wb") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603 - our own program

@@ -1,24 +1,48 @@
-"""A RabbitMQ for all tests of a run: the one that is given, else a container, else a private node."""
+"""The group of every test; a RabbitMQ and a PostgreSQL for all of a run: the one that is given, else a container, else
+a private one."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import docker
 import pytest
-from docker.errors import DockerException
+from hypothesis import HealthCheck, settings
 
 from deploy.rabbitmq import RabbitNode, find_server
 from shared.errors import Unavailable
+from tests.groups import Guard, group_of
+from tests.postgres import Postgres, any_postgres
 
 IMAGE = "rabbitmq:3.13-alpine"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
+
+
+settings.register_profile("flotilla", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("flotilla")  # a busy machine is no failure
+_guard = Guard()
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Mark every test with its group."""
+    for item in items:
+        group = group_of(item.path, {marker.name for marker in item.iter_markers()})
+        item.add_marker(group)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A unit test that touches the world fails."""
+    _guard.closed = item.get_closest_marker("unit") is not None
+    try:
+        return (yield)
+    finally:
+        _guard.closed = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,9 @@ def given(_stack: ExitStack, _folder: Path) -> Broker:
 def contained(stack: ExitStack, _folder: Path) -> Broker:
     if not os.environ.get("DOCKER_HOST") and not DOCKER_SOCKET.exists():
         raise Unavailable(f"docker: neither DOCKER_HOST nor {DOCKER_SOCKET}")
+    import docker  # not at the top: unit tests shall not wait for it
+    from docker.errors import DockerException
+
     try:
         client = docker.from_env(timeout=3)
         stack.callback(client.close)
@@ -90,3 +117,34 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def amqp_url(rabbitmq: Broker) -> str:
     """A virtual host for this test module alone, where the broker lets us make one."""
     return rabbitmq.add_vhost(f"test-{uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for the run; its tests are marked ``postgres``."""
+    with any_postgres() as found:
+        yield found
+
+
+DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+
+
+def _views_url(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{folder}/views"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=DATABASES)
+def views_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where read models are kept: every test that asks runs on SQLite, and on PostgreSQL in a database of its own."""
+    yield from _views_url(request, tmp_path)
+
+
+@pytest.fixture(params=DATABASES, scope="module")
+def lasting_views_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same for all tests of a module."""
+    yield from _views_url(request, tmp_path_factory.mktemp("views"))

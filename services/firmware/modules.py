@@ -24,6 +24,8 @@ _SUFFIX_SIZE = struct.Struct("<H")
 _WITH_PRODUCT = 40
 _WITHOUT_PRODUCT = 36
 _FUNCTIONS = range(1, 10)
+_APPLICATIONS = (3, 5)
+"""Monolithic (Core) and user part: the functions of product firmware; the others are parts of the system."""
 _SMALLEST = _PREFIX.size + _SUFFIX.size + _CRC.size
 
 
@@ -78,6 +80,8 @@ def _platform(image: bytes) -> int:
             problem = f"it has {len(image)} bytes, and by its addresses {stated_bytes}"
         elif flags:
             problem = f"its flags {flags:#04x} are not understood"
+        elif function not in _APPLICATIONS:
+            problem = f"its module function {function} is a part of the system, not an application"
         else:
             return int(platform_id)
     raise _invalid(problem)

@@ -50,7 +50,7 @@ _PRODUCT_BY_SLUG = _PRODUCT + "WHERE slug = ?"
 _IMAGE = "SELECT product_id, version, title, size_bytes, sha256 FROM images WHERE product_id = ? AND version = ?"
 _DEVICE = """SELECT d.device_id, d.product_id, d.forced, d.quarantined, d.denied, d.development, d.locked_version,
   d.flash_pending, d.reported_product, d.reported_version, d.reported_title, d.reported_text, d.ever_reported,
-  p.released_version, d.attempt_version, d.attempts, d.failures
+  p.released_version, d.attempt_version, d.attempts, d.failures, d.recorded_product
   FROM devices d LEFT JOIN products p ON p.product_id = d.product_id WHERE """
 _DEVICE_BY_ID = _DEVICE + "d.device_id = ?"
 _DEVICE_BY_TOKEN = _DEVICE + "d.token_digest = ?"

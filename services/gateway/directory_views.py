@@ -115,6 +115,7 @@ _UNSEEN: Row = {
     "reported_title": "",
     "reported_text": "",
     "ever_reported": False,
+    "recorded_product": None,
     "attempt_version": None,
     "attempts": 0,
     "failures": 0,
@@ -172,6 +173,7 @@ def _seen(row: Row, event: Any) -> Row:
                 "reported_title": event.title,
                 "reported_text": event.text,
                 "ever_reported": True,
+                "recorded_product": event.product_id,
                 "flash_pending": pending,
             }
         case g.UpdateStarted():
@@ -268,7 +270,7 @@ IMAGES = View(
 
 DEVICES = View(
     name="devices",
-    version=1,
+    version=2,
     key=("device_id",),
     columns={
         "device_id": str,
@@ -285,6 +287,7 @@ DEVICES = View(
         "reported_title": str,
         "reported_text": str,
         "ever_reported": bool,
+        "recorded_product": int,
         "attempt_version": int,
         "attempts": int,
         "failures": int,

@@ -59,8 +59,9 @@ class ImageEntry:
 class DeviceEntry:
     """What a connection is decided from, without asking anybody.
 
-    ``reported_*`` is what the device said last, on whichever gateway; ``failed_version`` with ``failures`` is the
-    version that failed most recently and how often in a row; ``attempts`` the number of the last attempt at it.
+    ``reported_*`` is what the device said last, on whichever gateway, and ``recorded_product`` what it counted as by
+    then; ``attempt_version`` is the version that was tried most recently, ``attempts`` the number of the last attempt
+    at it, ``failures`` how often it failed in a row.
     """
 
     device_id: str
@@ -74,6 +75,7 @@ class DeviceEntry:
     attempt_version: int | None
     attempts: int
     failures: int
+    recorded_product: int | None = None
 
     @property
     def counted_product(self) -> int | None:

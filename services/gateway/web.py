@@ -8,6 +8,7 @@ import socket
 import uvicorn
 from starlette.types import ASGIApp
 
+from services.gateway.web_protocol import BoundedHttp
 from shared.errors import Refused
 
 GRACE_S = 5
@@ -37,9 +38,10 @@ def bound_socket(host: str, port: int) -> socket.socket:
 class WebServer:
     """Serves one application; signals are left to the process."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, protocol: type[BoundedHttp] = BoundedHttp) -> None:
         config = uvicorn.Config(
             app,
+            http=protocol,
             lifespan="off",
             ws="none",
             log_config=None,

@@ -38,6 +38,17 @@ class Grants:
             raise Refused("invalid_grant", "User credentials are invalid")
         return self._issue(account.account_id, client, life_s)
 
+    def check(self, username: str, password: str) -> dict[str, Any]:
+        """Whose name and password these are. Refuses with ``unknown_user`` and ``bad_password`` (contract 2.3), in the
+        same time."""
+        account = self._account_of(username)
+        matches = passwords.matches(account.password_hash or None, password)
+        if account.account_id is None:
+            raise Refused("unknown_user", "Unknown user")
+        if not matches:
+            raise Refused("bad_password", "Bad password")
+        return {"account_id": account.account_id, "email": account.email}
+
     def by_refresh_token(self, token_id: str | None, refresh_token: str, client: str) -> dict[str, Any]:
         """A new token of the default life in place of the one with this id. Refuses with ``invalid_grant``."""
         if token_id is None:

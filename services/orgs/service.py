@@ -49,6 +49,10 @@ class OrgsService:
         who, secret = requests.credential(username), requests.credential(password)
         return self._command(Grants).by_password(who, secret, client, life_s)
 
+    @rpc(expected_exceptions=FlotillaError, sensitive_arguments="password")
+    def check_password(self, username: str, password: str) -> dict[str, Any]:
+        return self._command(Grants).check(requests.credential(username), requests.credential(password))
+
     @rpc(expected_exceptions=FlotillaError, sensitive_arguments="refresh_token")
     def refresh_token(self, refresh_token: str, client: str) -> dict[str, Any]:
         token_id = queries.token_of_refresh(self.views, refresh_token)

@@ -1,23 +1,27 @@
-"""Folding a page of events over the rows that it touches. Pure."""
+"""Folding events over the rows that they touch. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter as Tally
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 from shared.errors import Misuse
 from shared.projections.view import Counter, Key, Row, View
 from shared.store.port import Recorded
 
-Touch = tuple[Any, Recorded, tuple[Key, ...]]
-"""An event, its envelope, and the keys of the rows that it touches."""
+After = dict[Key, Row | None]
+"""Rows that are other than the stored ones; None for one that is gone."""
+
+_UNTOUCHED: Final[Any] = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a page makes of a view: rows that are other or new, rows that are gone, counters by how much."""
+    """What events make of a view: rows that are other or new, rows that are gone, counters by how much."""
 
     written: dict[Key, Row]
     gone: list[Key]
@@ -29,26 +33,33 @@ class Changes:
         return [*self.written, *self.gone]
 
 
-def fold(view: View, touches: Sequence[Touch], before: Mapping[Key, Row]) -> Changes:
-    """Fold events in their order; ``before`` are the rows that exist. Raises what the view's functions raise, and
-    ``Misuse`` for a row that does not fit the view."""
+def fold(
+    view: View,
+    events: Iterable[tuple[Any, Recorded, Iterable[Key]]],
+    stored: Mapping[Key, Row],
+    after: After,
+) -> None:
+    """Fold events, each with its envelope and the keys of its rows, in their order over ``stored`` and ``after``, and
+    note in ``after`` what changed. Raises what the view's functions raise; ``after`` is then of no use."""
     step = view.fold
-    after: dict[Key, Row | None] = dict(before)
-    for event, recorded, keys in touches:
+    for event, recorded, keys in events:
         for key in keys:
-            after[key] = step(after.get(key), event, recorded)
-    written: dict[Key, Row] = {}
-    gone: list[Key] = []
-    for key, row in after.items():
-        old = before.get(key)
-        if row is old:
-            continue
-        if row is None:
-            gone.append(key)
-        else:
-            written[key] = row
+            row = after.get(key, _UNTOUCHED)
+            if row is _UNTOUCHED:
+                row = stored.get(key)
+            now = step(row, event, recorded)
+            if now is not row:
+                after[key] = now
+
+
+def changes(view: View, stored: Mapping[Key, Row], after: After) -> Changes:
+    """All of ``after`` against the rows as ``stored``. Raises what the view's tally raises, and ``Misuse`` for a row
+    that does not fit the view."""
+    written = {key: row for key, row in after.items() if row is not None and row is not stored.get(key)}
+    gone = [key for key, row in after.items() if row is None and key in stored]
     _check(view, written)
-    return Changes(written, gone, _count(view, before, written, gone))
+    before = [stored[key] for key in (*written, *gone) if key in stored]
+    return Changes(written, gone, _count(view, before, written.values()))
 
 
 def _check(view: View, written: Mapping[Key, Row]) -> None:
@@ -60,17 +71,7 @@ def _check(view: View, written: Mapping[Key, Row]) -> None:
             raise Misuse(f"view {view.name}: the row of {key} has another key, or not exactly the view's columns")
 
 
-def _count(
-    view: View, before: Mapping[Key, Row], written: Mapping[Key, Row], gone: Sequence[Key]
-) -> dict[Counter, int]:
-    tally = view.tally
-    counted: dict[Counter, int] = {}
-    for row in written.values():
-        for counter in tally(row):
-            counted[counter] = counted.get(counter, 0) + 1
-    for key in (*written, *gone):
-        old = before.get(key)
-        if old is not None:
-            for counter in tally(old):
-                counted[counter] = counted.get(counter, 0) - 1
+def _count(view: View, before: Iterable[Row], after: Iterable[Row]) -> dict[Counter, int]:
+    counted = Tally(chain.from_iterable(map(view.tally, after)))
+    counted.subtract(Tally(chain.from_iterable(map(view.tally, before))))
     return {counter: number for counter, number in counted.items() if number}

@@ -38,3 +38,9 @@ def advance_statement(dialect: sa.Dialect) -> str:
         .values(position=sa.bindparam("new"))
     )
     return str(statement.compile(dialect=dialect))
+
+
+def repair(connection: sa.Connection, name: str) -> None:
+    """Say that rows changed without the position: whoever remembers rows of this view must not rely on them."""
+    at = checkpoints.c
+    connection.execute(sa.update(checkpoints).where(at.name == name).values(epoch=at.epoch + 1))

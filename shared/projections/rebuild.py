@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from shared.errors import Unavailable
 from shared.projections.faults import LostRace
 from shared.projections.runner import ViewRunner
-from shared.projections.tables import SHADOW, ViewTables, checkpoints, view_tables
+from shared.projections.tables import GENERATION, SHADOW, ViewTables, checkpoints, view_tables
 
 SWAP_ATTEMPTS = 50
 
@@ -46,7 +46,8 @@ def _begin(live: ViewRunner, shadow: ViewRunner, afresh: bool) -> int | None:
             return None
         if not afresh and found is not None and found.version == version:
             return found.epoch
-        epoch = 1 + max(checkpoint.epoch for checkpoint in (present, found) if checkpoint is not None)
+        last = max(checkpoint.epoch for checkpoint in (present, found) if checkpoint is not None)
+        epoch = (last // GENERATION + 1) * GENERATION
         tools.database.create_tables(connection, tables)
         tools.parked.clear(connection, tables.name)
         _forget(connection, tables)
@@ -127,4 +128,4 @@ def _forget(connection: sa.Connection, tables: ViewTables) -> None:
 def _swapped_by_another(live: ViewRunner, epoch: int) -> bool:
     with live.tools.database.connect() as connection:
         present = live.stored(connection)
-    return present is not None and present.epoch == epoch
+    return present is not None and present.epoch // GENERATION == epoch // GENERATION

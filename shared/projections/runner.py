@@ -18,12 +18,12 @@ import sqlalchemy as sa
 
 from shared.errors import Unavailable
 from shared.events.contracts import Registry
+from shared.projections.content import Content
 from shared.projections.database import Database
 from shared.projections.faults import LostRace, PoisonError, is_poison
-from shared.projections.folding import Touch, fold
+from shared.projections.garbage import no_search
 from shared.projections.parked import ParkedEvents, describe
-from shared.projections.positions import Checkpoint, advance_statement, stored
-from shared.projections.rows import Rows
+from shared.projections.positions import Checkpoint, advance_statement, repair, stored
 from shared.projections.tables import ViewTables
 from shared.projections.view import Key
 from shared.store.port import EventStore, Only, Page, Position, Recorded
@@ -33,9 +33,10 @@ log = logging.getLogger(__name__)
 TAKE_OVER_S = 1.0
 """A stand-by takes over when the other has not moved for so long although there is something to do."""
 STANDBY_POLL_S = 0.05
-GROWN_PAGES = 4
-"""A page far from the end is at most so many times ``page_events``, and ``GROWN_PAGE_BYTES`` of data."""
-GROWN_PAGE_BYTES = 8 * 1024 * 1024
+MAX_PAGES = 8
+"""Far from the end so many pages at most share a transaction, one that takes not much more than ``MAX_PAGES_S``: what
+many events change is then written once. More at a time are slower to read and decode: processors remember little."""
+MAX_PAGES_S = 0.2
 SAVE_S = 5.0
 """A position that moved without any matching event is saved this often; after a crash it is looked for again."""
 BACK_OFF_S = (0.1, 5.0)
@@ -75,9 +76,9 @@ class ViewRunner:
         self.error: str | None = None
         self.due_at = 0.0
         self.stored_version = self.view.version
-        self._rows = Rows(tools.database, tables)
+        self._content = Content(tools.database, tables, tools.contracts)
         self._advance = advance_statement(tools.database.dialect)
-        self._page_events = tools.page_events
+        self._pages = 1
         self._only = Only(types=self.view.event_types)
         self._changed = changed
         self._moved = moved
@@ -99,6 +100,7 @@ class ViewRunner:
         if found is None:
             raise Unavailable(f"view {self.tables.name} is not prepared")
         before = (self.position, self.epoch)
+        self._content.known.forget(empty=found.position is None)
         self.position, self.epoch, self.stored_version = found.position, found.epoch, found.version
         if found.version != self.view.version:
             self.looked = None
@@ -116,7 +118,10 @@ class ViewRunner:
 
     def advance(self, connection: sa.Connection, new: Position | None) -> None:
         """Move the stored position in this transaction. Raises ``LostRace`` if it is not where this runner left it."""
-        moved = connection.exec_driver_sql(self._advance, (new, self.tables.checkpoint, self.epoch, self.position))
+        self._move(connection, self.position, new)
+
+    def _move(self, connection: sa.Connection, old: Position | None, new: Position | None) -> None:
+        moved = connection.exec_driver_sql(self._advance, (new, self.tables.checkpoint, self.epoch, old))
         if moved.rowcount != 1:
             raise LostRace(self.tables.name)
 
@@ -142,13 +147,19 @@ class ViewRunner:
         kept it from being folded."""
         with self.lock:
             self._check_version()
-            touches = self.touches([recorded])
+            self._content.known.forget()  # another process may run the view
+            draft = self._content.draft()
             with self.tools.database.writing() as connection:
-                self.stored(connection, hold=True)
+                found = self.stored(connection, hold=True)
                 if not self.tools.parked.remove(connection, parked_id):
                     return False
-                changed = self.change(connection, touches)
-            self._changed(changed)
+                draft.fold(connection, [recorded])
+                draft.write(connection)
+                repair(connection, self.tables.checkpoint)
+            if found is not None and (found.position, found.epoch) == (self.position, self.epoch):
+                self.epoch += 1
+            self._changed(draft.commit())
+            self._content.known.forget()
         return True
 
     # stepping
@@ -189,10 +200,19 @@ class ViewRunner:
             try:
                 return self._page(patient)
             except LostRace:
-                self._standing_by = True
-                self._take_over_at = time.monotonic() + TAKE_OVER_S
-                self.reload()
-                return True
+                return self._lost()
+            except BaseException:
+                self._content.known.forget()
+                raise
+
+    def _lost(self) -> bool:
+        """Stand by for whoever moved the position; go on if it is where it was, and only the rows were changed."""
+        position = self.position
+        self.reload()
+        if self.position != position:
+            self._standing_by = True
+            self._take_over_at = time.monotonic() + TAKE_OVER_S
+        return True
 
     def _check_version(self) -> None:
         if self.stored_version != self.view.version:
@@ -201,7 +221,7 @@ class ViewRunner:
             raise Unavailable(f"stored is version {self.stored_version}, this process has {self.view.version}")
 
     def _page(self, patient: bool) -> bool:
-        page = self.tools.store.read_all(self.looked, self._page_events, self._only)
+        page = self._read(self.looked)
         if not page.events:
             self._look(page.looked)
         elif patient and self._standing_by and time.monotonic() < self._take_over_at:
@@ -210,20 +230,13 @@ class ViewRunner:
         else:
             self._standing_by = False
             self.oldest_at = page.events[0].at
-            self._process(page.events, page.looked)
-        self._page_events = self._next_page(page)
+            page = self._process(page)
         self.at_end = page.end
         self.oldest_at = page.events[-1].at if page.events and not page.end else None
         return not page.end
 
-    def _next_page(self, page: Page) -> int:
-        """How many events to ask for next: more, far from the end, so that what many rows share is written less
-        often."""
-        least, last = self.tools.page_events, self._page_events
-        if page.end or len(page.events) < last:
-            return least
-        size_bytes = sum(len(event.data) for event in page.events)
-        return min(2 * last, GROWN_PAGES * least) if 2 * size_bytes <= GROWN_PAGE_BYTES else least
+    def _read(self, after: Position | None) -> Page:
+        return self.tools.store.read_all(after, self.tools.page_events, self._only)
 
     def _look(self, looked: Position | None) -> None:
         if looked == self.looked:
@@ -233,40 +246,52 @@ class ViewRunner:
             self.save()
         self._moved()
 
-    def _process(self, events: Sequence[Recorded], looked: Position | None) -> None:
-        """Apply a page; if an event in it is poison, halve it until that event is alone."""
+    def _process(self, page: Page) -> Page:
+        """Apply a page and, far from the end, some more of them; the last one. If an event is poison, halve its page
+        until that event is alone."""
+        pages, self._pages = self._pages, 1
         try:
-            self._apply(events, looked)
+            page = self._apply(page, pages)
         except Exception as error:
             if not is_poison(error):
                 raise
-            if len(events) == 1:
-                self._poison(events[0], looked, error)
-                return
-            middle = len(events) // 2
-            self._process(events[:middle], events[middle - 1].position)
-            self._process(events[middle:], looked)
+            if pages == 1:
+                self._halve(page.events, page.looked, error)
+                return page
+            return Page([], self.looked, end=False)  # once more, page by page
+        self._pages = 1 if page.end else min(2 * pages, MAX_PAGES)
+        return page
 
-    def _apply(self, events: Sequence[Recorded], looked: Position | None) -> None:
-        touches = self.touches(events)
-        with self.tools.database.writing() as connection:
-            self.advance(connection, looked)
-            changed = self.change(connection, touches)
+    def _halve(self, events: Sequence[Recorded], looked: Position | None, error: Exception) -> None:
+        if len(events) == 1:
+            self._poison(events[0], looked, error)
+            return
+        middle = len(events) // 2
+        for half, end in ((events[:middle], events[middle - 1].position), (events[middle:], looked)):
+            try:
+                self._apply(Page(list(half), end, end=False), 1)
+            except Exception as reason:
+                if not is_poison(reason):
+                    raise
+                self._halve(half, end, reason)
+
+    def _apply(self, page: Page, pages: int) -> Page:
+        """Apply this page and what follows, up to ``pages`` in all, in one transaction; the last one."""
+        draft, looked, until = self._content.draft(), self.position, time.monotonic() + MAX_PAGES_S
+        with no_search(), self.tools.database.writing() as connection:
+            while True:
+                self._move(connection, looked, page.looked)
+                draft.fold(connection, page.events)
+                looked, pages = page.looked, pages - 1
+                if page.end or not pages or time.monotonic() > until:
+                    break
+                page = self._read(looked)
+            draft.write(connection)
+        changed = draft.commit()
         self._reached(looked)
         if changed:
             self._changed(changed)
-
-    def touches(self, events: Sequence[Recorded]) -> list[Touch]:
-        """Events decoded, with the keys of the rows that they touch."""
-        decode, keys = self.tools.contracts.decode, self.view.keys
-        return [(event, recorded, tuple(keys(event))) for recorded in events for event in (decode(recorded),)]
-
-    def change(self, connection: sa.Connection, touches: Sequence[Touch]) -> Sequence[Key]:
-        """Fold events into the stored rows; the keys of the rows that changed."""
-        wanted = {key for _, _, keys in touches for key in keys}
-        changes = fold(self.view, touches, self._rows.load(connection, wanted))
-        self._rows.write(connection, changes)
-        return changes.keys
+        return page
 
     def _poison(self, recorded: Recorded, looked: Position | None, error: Exception) -> None:
         if self.view.on_poison == "stop":

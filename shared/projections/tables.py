@@ -18,6 +18,8 @@ from shared.errors import Misuse
 from shared.projections.view import View
 
 SHADOW = "__new"
+GENERATION = 2**32
+"""Epochs of one generation of a view's tables: a rebuild begins the next one, each repair inside it adds 1."""
 MAX_ERROR_CHARS = 2_000
 """Longest error text that is kept of a parked event."""
 
@@ -127,10 +129,14 @@ def view_tables(view: View, suffix: str = "") -> ViewTables:
 def indexes(tables: ViewTables, epoch: int) -> list[sa.Index]:
     """The view's indexes; their names carry the epoch, because a table that is swapped in keeps the names it had."""
     view = tables.view
-    return [
-        sa.Index(f"ix_{view.name}_{number}_{epoch}", *(tables.rows.c[name] for name in names), _table=tables.rows)
-        for number, names in enumerate(view.indexes)
-    ]
+    return [_index(tables, f"ix_{view.name}_{number}_{epoch}", names) for number, names in enumerate(view.indexes)]
+
+
+def _index(tables: ViewTables, name: str, columns: tuple[str, ...]) -> sa.Index:
+    """Without the rows whose first column is NULL: no query looks for them, and many rows begin like that."""
+    indexed = [tables.rows.c[column] for column in columns]
+    known = None if columns[0] in tables.view.key else indexed[0].is_not(None)
+    return sa.Index(name, *indexed, _table=tables.rows, sqlite_where=known, postgresql_where=known)
 
 
 control = sa.MetaData()
@@ -143,7 +149,8 @@ checkpoints = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
 )
-"""``epoch`` changes whenever the tables are replaced, which puts off whoever still writes to the old ones."""
+"""``epoch`` grows whenever rows change without the position: the tables were replaced, or a parked event was folded.
+That puts off whoever still writes to the old tables, or remembers the old rows."""
 
 parked = sa.Table(
     "projection_parked",

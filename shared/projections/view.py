@@ -33,6 +33,7 @@ class View:
     ``columns`` gives each column's Python type (``str, int, float, bool, datetime, list, dict``), key columns among
     them; ``key`` names those. ``keys`` says which rows an event touches, ``fold`` what one of them is afterwards:
     the same object for "no change", None for "gone". A new ``version`` (any change of meaning) is a rebuild.
+    ``indexes`` serve queries that name a value of their first column: rows in which that is None are not in them.
     ``on_poison``: park an event that cannot be folded and go on, or stop there.
     """
 

@@ -8,6 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,16 +21,39 @@ from deploy.api import Api, ApiError
 from deploy.fleet_commands import started
 from deploy.running import DataFolder, Process
 from deploy.story import Story
+from tests.postgres import Postgres
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(240)]
 
-MODES = ("embedded", "distributed")
+
+@dataclass(frozen=True)
+class Installation:
+    """How the platform is started, and the settings that it and its tools share."""
+
+    mode: str
+    settings: Mapping[str, str]
+
+    def started(self, data: Path, output: io.StringIO) -> AbstractContextManager[list[Process]]:
+        return started(self.mode, data, Console(file=output), self.settings)
+
+    def tool(self, *words: str, data: Path) -> str:
+        """Run a command of the tool; what it printed."""
+        command = [sys.executable, "-m", "deploy.cli", *words, "--data", str(data)]
+        environment = {**os.environ, **self.settings, "COLUMNS": "200"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
 
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    mode: str = request.param
-    return mode
+@pytest.fixture(params=["embedded", "distributed", pytest.param("postgres", marks=pytest.mark.postgres)])
+def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """Everything in one process; RabbitMQ and a process a service; the same with read models on PostgreSQL."""
+    if request.param != "postgres":
+        yield Installation(request.param, {})
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield Installation("distributed", {"FLOTILLA_DB": url})
 
 
 def story(gateways: list[Process], output: io.StringIO, devices: int) -> Story:
@@ -35,21 +62,14 @@ def story(gateways: list[Process], output: io.StringIO, devices: int) -> Story:
     return Story(urls, endpoints, Console(file=output, width=120), devices=devices)
 
 
-def flotilla(*words: str, data: Path) -> str:
-    command = [sys.executable, "-m", "deploy.cli", *words, "--data", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "200"})
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_from_an_empty_folder_to_a_fleet_that_runs_the_release(mode: str, tmp_path: Path) -> None:
+def test_from_an_empty_folder_to_a_fleet_that_runs_the_release(installation: Installation, tmp_path: Path) -> None:
     output = io.StringIO()
-    with started(mode, tmp_path, Console(file=output)) as gateways, story(gateways, output, devices=20) as told:
+    with installation.started(tmp_path, output) as gateways, story(gateways, output, devices=20) as told:
         told.tell()
         _a_member_sees_everything_and_others_nothing(told, gateways)
-        _operators_see_it_too(told, tmp_path)
+        _operators_see_it_too(installation, told, tmp_path)
     assert "the whole fleet took it" in output.getvalue()
-    _a_second_run_finds_everything_again(mode, tmp_path, told)
+    _a_second_run_finds_everything_again(installation, tmp_path, told)
 
 
 def _a_member_sees_everything_and_others_nothing(told: Story, gateways: list[Process]) -> None:
@@ -65,33 +85,34 @@ def _a_member_sees_everything_and_others_nothing(told: Story, gateways: list[Pro
     assert answers[0][0] == 404
 
 
-def _operators_see_it_too(told: Story, data: Path) -> None:
-    tail = flotilla("events", "tail", "-n", "100000", "--type", "FirmwareReleased", data=data)
+def _operators_see_it_too(installation: Installation, told: Story, data: Path) -> None:
+    flotilla = partial(installation.tool, data=data)
+    tail = flotilla("events", "tail", "-n", "100000", "--type", "FirmwareReleased")
     assert f"firmware-{told.product_id}" in tail
-    shown = flotilla("events", "show", f"device-{told.ids[0]}", data=data)
+    shown = flotilla("events", "show", f"device-{told.ids[0]}")
     assert "DeviceImported" in shown
     assert "DeviceLocked" in shown
     exported = data / "export.ndjson"
-    flotilla("events", "export", "--out", str(exported), data=data)
+    flotilla("events", "export", "--out", str(exported))
     types = [json.loads(line)["type"] for line in exported.read_text().splitlines()]
     assert types.count("DeviceImported") == told.devices
     assert types.count("UpdateSucceeded") == told.devices
     assert types.count("VersionFirstRan") == 1
     before = told.api.devices(told.product_id, sortAttr="deviceId")
-    flotilla("projections", "rebuild", "fleet", data=data)
+    flotilla("projections", "rebuild", "fleet")
     volatile = {"last_heard"}
     after = told.api.devices(told.product_id, sortAttr="deviceId")
     assert [{k: v for k, v in one.items() if k not in volatile} for one in after] == [
         {k: v for k, v in one.items() if k not in volatile} for one in before
     ]
-    assert "fleet" in flotilla("projections", "status", data=data)
-    assert "broken" not in flotilla("doctor", data=data)
+    assert "fleet" in flotilla("projections", "status")
+    assert "broken" not in flotilla("doctor")
 
 
-def _a_second_run_finds_everything_again(mode: str, data: Path, told: Story) -> None:
+def _a_second_run_finds_everything_again(installation: Installation, data: Path, told: Story) -> None:
     product = told.product_id
     with (
-        started(mode, data, Console(file=io.StringIO())) as gateways,
+        installation.started(data, io.StringIO()) as gateways,
         Api.like(told.api, str(gateways[0].http)) as again,
     ):
         assert len(again.devices(product)) == told.devices

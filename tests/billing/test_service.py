@@ -22,7 +22,7 @@ from shared.errors import NotFound
 from shared.events.contracts import CONTRACTS, metadata
 from shared.events.orgs import OrganizationCreated
 from shared.projections.database import Database
-from shared.runtime import Runtime
+from shared.runtime import Owner, Runtime
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import NO_STREAM, EventStore, Only, Recorded
@@ -46,15 +46,15 @@ class Installation:
         orgs.prepare([])
         types = CONTRACTS.of_service("orgs")
         relay = Relay("orgs", self.store, self.transport, orgs.checkpoints(), types, contracts=CONTRACTS)
-        return Runtime("test", [self.transport, billing, relay])
+        return Runtime("test", [self.transport, Owner("views of orgs", orgs.close), billing, relay])
 
     def ask(self, org_id: str) -> Any:
         return blocking_client(self.transport, {}, 10.0).billing.subscription(org_id=org_id)
 
 
 @pytest.fixture
-def installation(tmp_path: Any) -> Iterator[Installation]:
-    settings = Settings.load({}, data=tmp_path)
+def installation(tmp_path: Any, views_url: str) -> Iterator[Installation]:
+    settings = Settings.load({}, data=tmp_path, db=views_url)
     store = open_store(settings.store)
     yield Installation(settings, store, open_transport("local:", name="test"))
     store.close()

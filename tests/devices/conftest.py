@@ -29,6 +29,7 @@ from shared.runtime import Runtime
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import ANY, EventStore, Position, Recorded
+from tests.prompt import prompt
 
 PATIENCE_S = 10.0
 
@@ -73,10 +74,10 @@ class SetClock:
 class Platform:
     """A running service, its store, and a caller that reads what it wrote."""
 
-    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
-        self.settings = Settings.load({}, data=folder, workers=2)
+    def __init__(self, folder: Path, views_url: str, clock: Callable[[], datetime]) -> None:
+        self.settings = Settings.load({}, data=folder, db=views_url, workers=2)
         self.clock = clock
-        self.store: EventStore = open_store(f"{self.settings.store}?durability=normal", clock=clock)
+        self.store: EventStore = prompt(open_store(f"{self.settings.store}?durability=normal", clock=clock))
         self.transport: Transport = open_transport("local:", name="tests")
         self.after: Position | None = None
         self.runtime = self._build()
@@ -158,19 +159,19 @@ def clock() -> SetClock:
     return SetClock()
 
 
-def running(folder: Path, clock: SetClock) -> Iterator[Platform]:
-    platform = Platform(folder, clock)
+def running(folder: Path, views_url: str, clock: SetClock) -> Iterator[Platform]:
+    platform = Platform(folder, views_url, clock)
     platform.start()
     yield platform
     platform.stop()
 
 
 @pytest.fixture
-def platform(tmp_path: Path, clock: SetClock) -> Iterator[Platform]:
-    yield from running(tmp_path, clock)
+def platform(tmp_path: Path, views_url: str, clock: SetClock) -> Iterator[Platform]:
+    yield from running(tmp_path, views_url, clock)
 
 
 @pytest.fixture(scope="module")
-def lasting_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def lasting_platform(tmp_path_factory: pytest.TempPathFactory, lasting_views_url: str) -> Iterator[Platform]:
     """One for all tests of a module, which must leave it as it is."""
-    yield from running(tmp_path_factory.mktemp("devices"), SetClock())
+    yield from running(tmp_path_factory.mktemp("devices"), lasting_views_url, SetClock())

@@ -27,6 +27,7 @@ from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.store.open import open_store
 from shared.store.port import ANY, Position
+from tests.prompt import prompt
 
 LEASE_S = 15
 
@@ -34,10 +35,10 @@ LEASE_S = 15
 class World:
     """A store, the two views, and sweeps at moments that the test chooses."""
 
-    def __init__(self, folder: Path, clock: Any) -> None:
+    def __init__(self, folder: Path, views_url: str, clock: Any) -> None:
         self.clock = clock
-        self.store = open_store(f"sqlite://{folder}/events.db?durability=normal", clock=clock)
-        self.database = Database(f"sqlite://{folder}/views", "devices")
+        self.store = prompt(open_store(f"sqlite://{folder}/events.db?durability=normal", clock=clock))
+        self.database = Database(views_url, "devices")
         self.projector = Projector("devices", self.store, self.database, [FLEET, GATEWAYS], CONTRACTS, page_events=100)
         self.presence = self.new_presence()
 
@@ -83,8 +84,8 @@ def session(number: int, at: datetime, gateway: str, epoch: int) -> DeviceConnec
 
 
 @pytest.fixture
-def world(tmp_path: Path, clock: Any) -> Iterator[World]:
-    made = World(tmp_path, clock)
+def world(tmp_path: Path, views_url: str, clock: Any) -> Iterator[World]:
+    made = World(tmp_path, views_url, clock)
     made.projector.start()
     yield made
     made.projector.stop()

@@ -25,6 +25,7 @@ from shared.projections.database import Database
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import ANY, Position
+from tests.prompt import prompt
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TYPES = {1000: ("Photon", 6), 2000: ("mqtt", 65_535), 3000: ("Core", 0)}
@@ -47,9 +48,9 @@ class Orgs:
 class Platform:
     """A running service, its store, and a caller that reads what it wrote."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings.load({}, data=folder, workers=2)
-        self.store = open_store(f"{self.settings.store}?durability=normal", clock=lambda: NOW)
+    def __init__(self, folder: Path, views_url: str) -> None:
+        self.settings = Settings.load({}, data=folder, db=views_url, workers=2)
+        self.store = prompt(open_store(f"{self.settings.store}?durability=normal", clock=lambda: NOW))
         self.blobs: Blobs = open_blobs(self.settings.blobs)
         self.transport = open_transport("local:", name="tests")
         self.after: Position | None = None
@@ -117,8 +118,8 @@ class Platform:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    running = Platform(tmp_path)
+def platform(tmp_path: Path, views_url: str) -> Iterator[Platform]:
+    running = Platform(tmp_path, views_url)
     running.start()
     yield running
     running.stop()

@@ -96,6 +96,11 @@ def test_flags_of_later_platforms_are_refused(flags: int):
     assert "flags" in reason(build(flags=flags))
 
 
+@pytest.mark.parametrize("function", [1, 2, 4, 6, 7, 8, 9])
+def test_a_part_of_the_system_is_no_product_firmware(function: int):
+    assert "part of the system" in reason(build(function=function))
+
+
 def test_a_suffix_of_later_platforms_is_refused():
     assert "suffix of 48 bytes" in reason(build(suffix_size=48))
 

@@ -12,6 +12,7 @@ from shared.errors import Unavailable, Unknown
 from shared.events.contracts import CONTRACTS
 from shared.store.open import open_store
 from shared.store.port import ANY, Append, Appended, EventStore, Expected, New, Position, StreamNotFound
+from tests.prompt import prompt
 
 
 class FlakyStore:
@@ -48,7 +49,7 @@ class FlakyStore:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[EventStore]:
     opened = open_store(f"sqlite:///{tmp_path / 'events.db'}?durability=normal")
-    yield opened
+    yield prompt(opened)
     opened.close()
 
 

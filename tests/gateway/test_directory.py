@@ -169,6 +169,7 @@ def test_a_removed_device_has_no_token_and_no_product_but_what_it_reported(known
     entry = device(directory)
     assert entry.membership == Membership(None)
     assert (entry.reported_product, entry.reported_version, entry.ever_reported) == (1000, 7, True)
+    assert entry.recorded_product == 1000
     known(imported(product_id=1001))
     assert device(directory).membership == Membership(1001)
 

@@ -139,3 +139,14 @@ def test_nobody_revokes_the_token_of_another(world, ada) -> None:
 def test_what_is_no_token_is_not_found(world, ada, token) -> None:
     with pytest.raises(NotFound):
         world.grants("ask").find(token)
+
+
+def test_a_password_is_checked_without_giving_a_token(world, ada) -> None:
+    assert world.grants("check").check(ADA.upper(), PASSWORD) == {"account_id": ada, "email": ADA}
+    for username, password, code in (
+        (ADA, "wrong horse", "bad_password"),
+        ("bo@example.com", PASSWORD, "unknown_user"),
+    ):
+        with pytest.raises(Refused) as refusal:
+            world.grants("check").check(username, password)
+        assert refusal.value.code == code

@@ -97,8 +97,8 @@ class Platform:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    settings = Settings.load({}, data=tmp_path_factory.mktemp("orgs"))
+def platform(tmp_path_factory: pytest.TempPathFactory, lasting_views_url: str) -> Iterator[Platform]:
+    settings = Settings.load({}, data=tmp_path_factory.mktemp("orgs"), db=lasting_views_url)
     store, transport, clock = open_store(settings.store), open_transport("local:", name="test"), Clock()
     billing = ServiceHost(Billing, transport, workers=2)
     runtime = Runtime("test", [transport, billing, build(settings, transport, store, clock=clock)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, unquote
@@ -41,7 +42,7 @@ CORS = {
 def build_app(services: Services) -> Starlette:
     """The API over these services, ready to be served; it opens nothing by itself."""
     edge = Edge(services)
-    edge.openapi = describe(ROUTES, version("flotilla"))
+    edge.openapi = _description()
     app = Starlette(
         routes=_paths(edge),
         middleware=[Middleware(Outermost)],
@@ -50,6 +51,11 @@ def build_app(services: Services) -> Starlette:
     app.router.redirect_slashes = False
     app.state.edge = edge
     return app
+
+
+@cache
+def _description() -> Mapping[str, Any]:
+    return describe(ROUTES, version("flotilla"))
 
 
 def _paths(edge: Edge) -> list[Path]:

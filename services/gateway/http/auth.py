@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,7 +13,7 @@ from services.gateway.http.calls import Call, Edge, Session
 from services.gateway.http.errors import NO_ORGANIZATION, NO_PRODUCT
 from shared.auth.permissions import allowed, role_for
 from shared.context import Context
-from shared.errors import NotFound, Refused
+from shared.errors import NotFound, Refused, Unavailable
 from shared.ids import digest
 from shared.store.port import Position
 
@@ -21,6 +23,7 @@ EXPIRED = "The access token provided has expired."
 WAIT_S = 2.0
 """How long a look-up waits for the directory to reach what the caller has already seen."""
 MAX_TOKEN = 256
+MAX_BASIC = 8_192
 MAX_REF = 64
 
 
@@ -30,14 +33,18 @@ async def admit(call: Call) -> None:
     if role_for(call.route.permission) == "anonymous":
         return
     token = await sent_token(call)
-    if not token:
+    if token:
+        call.session = await sign_in(call, token)
+    elif call.route.password:
+        call.session = await sign_in_by_password(call)
+    if call.session is None:
         raise Refused("invalid_request", MISSING)
-    call.session = await sign_in(call, token)
     asked = call.asked_after()
     if asked is not None and asked > (call.after or -1):
         call.after = asked
         await _wait(call.edge, asked)
-        call.session = await find_session(call.edge, token, call.address)
+        if token:
+            call.session = await find_session(call.edge, token, call.address)
     _find_owner(call)
 
 
@@ -53,6 +60,32 @@ async def sent_token(call: Call) -> str:
         in_form = (await read_fields(call)).get("access_token", "")
         return in_form if isinstance(in_form, str) else ""
     return ""
+
+
+async def sign_in_by_password(call: Call) -> Session | None:
+    """The session of the user name and password in Basic authentication; None without any. Raises ``Refused``:
+    ``unknown_user``, ``bad_password``, and ``too_many_requests`` after too many of them."""
+    scheme, _, value = call.request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    if len(value) > MAX_BASIC:
+        raise Refused("invalid_request", "The Basic credentials are too long.")
+    try:
+        username, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise Refused("invalid_request", "The Basic credentials cannot be read.") from None
+    call.edge.logins.take(call.address)
+    context = Context.new("anonymous", f"gateway:{call.services.gateway}")
+    asked = {"username": username, "password": password}
+    try:
+        found = await call.ask("orgs", "check_password", timeout_s=20.0, context=context, **asked)
+    except Unavailable:
+        call.edge.logins.give_back(call.address)
+        raise
+    call.edge.logins.give_back(call.address)
+    account_id = found["account_id"]
+    entry = TokenEntry("", account_id, found["email"], "", None, call.services.directory.account_org(account_id))
+    return Session(digest(account_id), entry)
 
 
 async def read_fields(call: Call) -> dict[str, object]:

@@ -34,7 +34,8 @@ class Route:
     """A row of the contract. The handler returns the document to answer with ``status``, or a ``Response``.
 
     ``body``: ``fields`` (JSON or form, read before the handler runs), ``upload`` (the handler reads it) or ``none``.
-    ``secret``: the answer holds a secret and must not be cached.
+    ``secret``: the answer holds a secret and must not be cached. ``password``: a user's name and password in Basic
+    authentication stand for a token (style U of contract 1.3).
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -48,6 +49,7 @@ class Route:
     body: Literal["fields", "upload", "none"] = "none"
     status: int = 200
     secret: bool = False
+    password: bool = False
     media_type: str = "application/json"
 
 

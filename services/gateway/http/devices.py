@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.gateway.http.auth import WAIT_S
 from services.gateway.http.calls import Call
 from services.gateway.http.errors import NO_DEVICE
 from shared.errors import NotFound, Refused
@@ -105,4 +106,6 @@ async def _replace_tokens(call: Call, device_ids: list[Any]) -> Any:
         product_id=call.product.product_id,
         device_ids=device_ids,
     )
+    if call.position is not None:  # so that a device that connects here at once is let in
+        await call.services.directory.wait_for(call.position, WAIT_S)
     return answer["tokens"]

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 STATUS_OF_CODE = {
     "invalid_token": 401,
+    "bad_password": 401,
     "subscription_inactive": 402,
     "card_declined": 402,
     "permission_denied": 403,
@@ -46,7 +47,7 @@ NO_FIRMWARE = "Firmware not found."
 NO_DEVICE = "Device not found for this product"
 SENTENCES = frozenset({NO_PRODUCT, NO_FIRMWARE, NO_DEVICE})
 """What clients read in ``error`` itself; other missing things are ``not_found``."""
-LISTED = frozenset({"username_taken", "invalid_username", "invalid_password"})
+LISTED = frozenset({"username_taken", "invalid_username", "invalid_password", "unknown_user", "bad_password"})
 """Codes whose body repeats the text in ``errors``, where older clients look first."""
 
 

@@ -34,7 +34,8 @@ def describe(routes: Iterable[Route], version: str) -> Mapping[str, Any]:
         info={"description": "Control plane for fleets of connected hardware."},
         plugins=[MarshmallowPlugin(schema_name_resolver=_schema_name)],
     )
-    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    for scheme in ("bearer", "basic"):
+        spec.components.security_scheme(scheme, {"type": "http", "scheme": scheme})
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(re.sub(r":\w+}", "}", route.path), {})[route.method.lower()] = _operation(route)
@@ -57,7 +58,7 @@ def _operation(route: Route) -> dict[str, Any]:
         },
     }
     if signed_in:
-        operation["security"] = [{"bearer": []}]
+        operation["security"] = [{"bearer": []}, *([{"basic": []}] if route.password else [])]
     if route.request is not None:
         operation["requestBody"] = {"content": _request_body(route)}
     return operation

@@ -64,7 +64,14 @@ _ACCOUNTS = [
         )
         for path in ("/oauth/token", "/v1/oauth/token")
     ),
-    _get(_TOKENS, "tokens.read", "The caller's tokens", users.list_tokens, documents.ListedToken(many=True)),
+    _get(
+        _TOKENS,
+        "tokens.read",
+        "The caller's tokens",
+        users.list_tokens,
+        documents.ListedToken(many=True),
+        password=True,
+    ),
     _delete(_TOKENS, "tokens.revoke_own", "Revoke all of them", users.revoke_tokens, documents.Ok()),
     _get(_TOKENS + "/current", "tokens.read", "The token in use", users.current_token, documents.CurrentToken()),
     _delete(

@@ -149,10 +149,13 @@ async def revoke_tokens(call: Call) -> Any:
 
 async def revoke_token(call: Call) -> Any:
     """By the token itself, which is authority enough, or by the id of a listed one of the caller's own. A bearer that
-    works must be of the same account; one that does not is ignored."""
+    works, or a user name with its password, must be of the same account; a bearer that does not is ignored."""
     ref = call.params["token"]
     sent = await auth.sent_token(call)
     own = await _working(call, sent) if sent and sent != ref else None
+    if not sent:
+        call.session = await auth.sign_in_by_password(call)
+        own = call.session.token.account_id if call.session else None
     if own and _RECORD_ID.fullmatch(ref):
         token_id, account_id = ref, own
     else:

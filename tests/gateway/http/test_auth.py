@@ -7,7 +7,7 @@ import pytest
 from services.gateway.entries import TokenEntry
 from services.gateway.http.calls import POSITION_HEADER
 from services.gateway.http.limits import UNKNOWN_TOKEN_S
-from shared.errors import Unavailable, Unknown
+from shared.errors import Refused, Unavailable, Unknown
 from shared.ids import digest
 
 TOKEN = {"id": "4" * 24, "token": "*" * 36 + "abcd", "expires_at": None, "client": "x", "created_at": None}
@@ -274,3 +274,65 @@ def test_a_command_whose_fate_is_unknown_is_to_be_repeated_with_its_key(api: Any
     answer = api.post("/v1/user/products", json={"name": "T", "description": "x", "platform_id": 6})
     assert answer.status_code == 503
     assert "Idempotency-Key" in world.error_of(answer)[2]
+
+
+BASIC = {"Authorization": "Basic am9AZXhhbXBsZS5vcmc6aG9yc2U6Mg=="}
+"""jo@example.org and horse:2."""
+
+
+def checked(api: Any, account_id: str) -> None:
+    api.bus.answers["orgs.check_password"] = {"account_id": account_id, "email": "jo@example.org"}
+
+
+def test_tokens_are_listed_for_a_user_name_and_password(api: Any, world: Any) -> None:  # contract 1.3, style U
+    checked(api, world.MEMBER)
+    api.bus.answers["orgs.list_tokens"] = {"tokens": []}
+    assert api.get("/v1/access_tokens", token=None, headers=BASIC).json() == []
+    assert api.bus.last("check_password").arguments == {"username": "jo@example.org", "password": "horse:2"}
+    assert api.bus.last("list_tokens").arguments == {"account_id": world.MEMBER}
+
+
+def test_a_listed_token_is_revoked_by_a_user_name_and_password(api: Any, world: Any) -> None:
+    checked(api, world.MEMBER)
+    api.bus.answers["orgs.revoke_token"] = {"position": 5}
+    assert api.delete(f"/v1/access_tokens/{'5' * 24}", token=None, headers=BASIC).status_code == 200
+    assert api.bus.last("revoke_token").arguments == {"token_id": "5" * 24, "account_id": world.MEMBER}
+    assert api.bus.last("revoke_token").context.actor == f"account:{world.MEMBER}"
+
+
+def test_a_user_name_and_password_revoke_no_token_of_somebody_else(api: Any, world: Any) -> None:
+    checked(api, world.STRANGER)
+    answer = api.delete(f"/v1/access_tokens/{world.MEMBER_TOKEN}", token=None, headers=BASIC)
+    assert world.error_of(answer)[:2] == (404, "not_found")
+    assert api.bus.count("revoke_token") == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "text"), [("bad_password", 401, "Bad password"), ("unknown_user", 400, "Unknown user")]
+)
+def test_wrong_user_names_and_passwords_are_told_apart_and_throttled(
+    code: str, status: int, text: str, api: Any, world: Any
+) -> None:
+    api.bus.answers["orgs.check_password"] = Refused(code, text)
+    answers = [api.get("/v1/access_tokens", token=None, headers=BASIC) for _ in range(21)]
+    assert world.error_of(answers[0]) == (status, code, text)
+    assert answers[0].json()["errors"] == [text]
+    assert [answer.status_code for answer in answers] == [status] * 20 + [429]
+
+
+def test_nobody_is_locked_out_while_passwords_cannot_be_checked(api: Any) -> None:
+    api.bus.answers["orgs.check_password"] = Unavailable("no broker")
+    assert {api.get("/v1/access_tokens", token=None, headers=BASIC).status_code for _ in range(25)} == {503}
+
+
+@pytest.mark.parametrize("value", ["!!!", "/w==", "YTpi" * 3_000])
+def test_basic_credentials_that_cannot_be_read_are_a_bad_request(value: str, api: Any, world: Any) -> None:
+    answer = api.get("/v1/access_tokens", token=None, headers={"Authorization": f"Basic {value}"})
+    assert world.error_of(answer)[:2] == (400, "invalid_request")
+    assert api.bus.asked == []
+
+
+def test_a_password_opens_nothing_but_the_list_of_tokens(api: Any, world: Any) -> None:
+    checked(api, world.MEMBER)
+    assert world.error_of(api.get("/v1/user", token=None, headers=BASIC))[:2] == (400, "invalid_request")
+    assert api.bus.asked == []

@@ -253,6 +253,13 @@ def test_a_device_gets_a_token_once(api: Any, world: Any) -> None:
     assert api.bus.last("replace_tokens").arguments == {"product_id": 1000, "device_ids": [world.DEVICE]}
 
 
+def test_a_device_that_connects_with_its_token_at_once_is_known_here(api: Any, world: Any) -> None:
+    api.bus.answers["devices.replace_tokens"] = {"tokens": [{"id": world.DEVICE, "token": "t" * 40}], "position": 31}
+    answer = api.post(f"{BASE}/{world.DEVICE}/token")
+    assert answer.headers["X-Flotilla-Position"] == "31"
+    assert api.directory.waited == [31]
+
+
 def test_many_devices_get_tokens_at_once_each_id_one(api: Any, world: Any) -> None:
     other = "f" * 24
     answer = api.post(f"{BASE}/tokens", json={"device_ids": [world.DEVICE, other, world.DEVICE.upper()]})

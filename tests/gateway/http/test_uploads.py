@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 
@@ -72,6 +72,7 @@ def refused(*chunks: bytes, **options: Any) -> Refused:
 def test_a_file_and_its_fields_survive_any_cut_of_the_body(content: bytes, title: str, data: st.DataObject) -> None:
     tricky = content + b"\r\n--xX" + content
     title = title.encode("utf-8", "replace").decode()
+    assume(all(BOUNDARY.encode() not in value for value in (tricky, title.encode())))  # a client chooses it so
     body = part("title", title.encode()) + part("file", tricky, "a.bin") + part("version", b"7") + END
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
     chunks = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]

@@ -31,6 +31,7 @@ from shared.projections.view import View
 from shared.store.open import open_store
 from shared.store.port import NO_STREAM, EventStore, Position
 from shared.streams import Streams
+from tests.prompt import prompt
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 ORG = "a" * 24
@@ -87,7 +88,7 @@ class Billing:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[EventStore]:
     opened = open_store(f"sqlite:///{tmp_path / 'events.db'}?durability=normal")
-    yield opened
+    yield prompt(opened)
     opened.close()
 
 

@@ -177,11 +177,16 @@ def test_a_database_without_tables_is_unavailable_or_says_so(database: Flaky) ->
         database.checkpoints().load("relay")
 
 
-def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}", "fleet", lock_wait_s=0.05)
+def test_a_lock_that_is_not_let_go_of_is_unavailable(views_url: str) -> None:
+    database = Database(views_url, "fleet", lock_wait_s=0.05)
     database.prepare([])
-    with database.writing(), pytest.raises(Unavailable, match="locked"):
-        database.checkpoints().advance("relay", None, Position(1))
+    checkpoints = database.checkpoints()
+    checkpoints.advance("relay", None, Position(1))
+    with database.writing() as connection:
+        connection.execute(sa.text("UPDATE checkpoints SET position = 2"))
+        with pytest.raises(Unavailable, match="lock"):
+            checkpoints.advance("relay", Position(1), Position(3))
+    assert checkpoints.load("relay") == 2
     database.close()
 
 

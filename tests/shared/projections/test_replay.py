@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import count
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -40,6 +41,7 @@ EVENTS = st.one_of(
 )
 BATCHES = st.lists(st.lists(EVENTS, min_size=1, max_size=12), min_size=1, max_size=5)
 CRASHES = st.lists(st.sampled_from(["", "", "before", "after"]), max_size=12)
+examples = count()
 
 
 def _catch_up(projector: Projector) -> None:
@@ -78,13 +80,19 @@ def _rebuild(projector: Projector, view: View, log: Log, late: list[object]) -> 
     healed=st.booleans(),
 )
 def test_a_view_is_what_its_events_say(
-    batches: list[list[object]], late: list[object], page: int, crashes: list[str], rebuilds: set[int], healed: bool
+    lasting_views_url: str,
+    batches: list[list[object]],
+    late: list[object],
+    page: int,
+    crashes: list[str],
+    rebuilds: set[int],
+    healed: bool,
 ) -> None:
-    view = Fleet(healed).view()
+    view, example = Fleet(healed).view(), next(examples)
     with tempfile.TemporaryDirectory() as name:
         store = open_store(f"sqlite://{Path(name) / 'events.db'}?durability=normal")
-        database = Flaky(f"sqlite:///{name}", "fleet")
-        twin = Flaky(f"sqlite:///{name}/twin", "fleet")
+        database = Flaky(lasting_views_url, f"fleet-{example}")
+        twin = Flaky(lasting_views_url, f"twin-{example}")
         log = Log(store)
         database.plan = list(crashes)
         for number, batch in enumerate(batches):

@@ -28,6 +28,7 @@ from services.gateway.devices.mqtt.violations import (
     UnsupportedLevel,
     Violation,
 )
+from shared.errors import Unavailable
 
 if TYPE_CHECKING:
     from services.gateway.devices.mqtt.listener import MqttListener
@@ -211,6 +212,10 @@ class Connection(asyncio.BufferedProtocol):
                 return
             secure = self._transport.get_extra_info("sslcontext") is not None
             effects = listener.sessions.join(self, connect, size_bytes, admitted, secure, now)
+        except Unavailable as error:
+            listener.cannot_admit(error, now)
+            self._refuse(Refusal(RETURN_CODES["unavailable"], UNAVAILABLE), connect.level, now)
+            return
         except Exception:
             log.exception("a device could not be admitted")
             self._refuse(Refusal(RETURN_CODES["unavailable"], UNAVAILABLE), connect.level, now)

@@ -61,6 +61,7 @@ class Firmware:
         "_name",
         "_offered_at",
         "_offered_version",
+        "_recorded_product",
         "_reported_at",
         "entry",
         "identity",
@@ -78,6 +79,7 @@ class Firmware:
     ) -> None:
         self.entry = entry
         self.identity = Identity.of(entry)
+        self._recorded_product = entry.recorded_product
         self.updates = updates
         self._directory = directory
         self._limits = limits
@@ -116,9 +118,11 @@ class Firmware:
         return firmware_attributes(image.product_id, image.version, image.size_bytes, image.sha256)
 
     def refresh(self, now: float) -> list[object]:
-        """Ask the directory anew; an attempt at what is no longer the target is cancelled."""
+        """Ask the directory anew. A device that reported in this connection and counts as another product since then is
+        recorded again; an attempt at what is no longer the target is cancelled."""
         self.entry = self._directory.device(self.entry.device_id) or self.entry
-        return self._retargeted(now)
+        changed = self._reported_at is not None and self.counted != self._recorded_product
+        return [*([self._fact()] if changed else []), *self._retargeted(now)]
 
     def _retargeted(self, now: float) -> list[object]:
         return [*self.updates.retarget(self._aim(), now)] if self.updates.running else []
@@ -126,8 +130,13 @@ class Firmware:
     def directory_changed(self, now: float) -> list[object]:
         """The directory has news: a lock that is to be flashed now, and an intelligent release, need not wait for
         the next connection (FW-3, FW-4)."""
+        before = self.entry
         events = self.refresh(now)
         member = self.entry.membership
+        forgiven = before.failures and not self.entry.failures
+        if forgiven and before.attempt_version == self.entry.attempt_version:  # FW-7: somebody asks for it again
+            self.updates.ask_again()
+            self._offered_version = None
         version = member.locked_version
         if member.flash_pending and not (self._allowed.flash_pending and self._allowed.locked_version == version):
             self._allowed = member
@@ -162,24 +171,27 @@ class Firmware:
         if self._reported_at is None:
             self._reported_at = now
         events: list[object] = []
-        if changed:
+        if changed or self.counted != self._recorded_product:
             self.entry = self._directory.device(self.entry.device_id) or self.entry
-            events.append(
-                FirmwareReported(
-                    self.entry.device_id,
-                    self.counted,
-                    told.product,
-                    told.version,
-                    told.title,
-                    told.text,
-                    *self._name,
-                )
-            )
+            events.append(self._fact())
         runs, aim = self._runs_target(), self.target
         events += self.updates.reported(runs, now)
         if changed and runs and aim is not None and self.counted is not None:
             events += self.updates.reported_late(self.counted, aim.version)
         return [*events, *self._retargeted(now)]
+
+    def _fact(self) -> FirmwareReported:
+        """What the device reports and counts as now: recorded when either changes (FW-5, DEV-4)."""
+        told, self._recorded_product = self.identity, self.counted
+        return FirmwareReported(
+            self.entry.device_id,
+            self._recorded_product,
+            told.product,
+            told.version,
+            told.title,
+            told.text,
+            *self._name,
+        )
 
     def _runs_target(self) -> bool:
         aim = self.target

@@ -19,6 +19,7 @@ from services.gateway.devices.mqtt.violations import DRAINING
 from services.gateway.devices.ports import Blobs, Directory, Facts, Log
 from services.gateway.devices.timers import Wheel
 from shared.clock import Clock
+from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ WAKE_AT_ONCE = 200
 """Connections woken in one turn of the loop."""
 SWEEP_S = 10.0
 DRAIN_STEP_S = 0.05
+COMPLAIN_S = 60.0
+"""The log hears of an unreadable directory this seldom."""
 
 
 class MqttListener:
@@ -62,6 +65,7 @@ class MqttListener:
         self._servers: list[asyncio.Server] = []
         self._ticking: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
+        self._complain_at = 0.0
         self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -149,6 +153,14 @@ class MqttListener:
             return False
         self.connections.add(connection)
         return True
+
+    def cannot_admit(self, error: Unavailable, now: Now) -> None:
+        """A device was refused because the directory cannot be read; told to the log once a minute, for a whole fleet
+        may come."""
+        self.around.counts["unavailable_connects"] += 1
+        if now.s >= self._complain_at:
+            self._complain_at = now.s + COMPLAIN_S
+            log.warning("devices are refused for now: %s", error)
 
     def gone(self, connection: Connection) -> None:
         """The socket of a connection is closed."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from services.gateway.devices.mqtt.violations import UNKNOWN_TOPIC, Rejected
+from services.gateway.devices.mqtt.violations import NOT_AUTHORIZED, UNKNOWN_TOPIC, Rejected
 
 ME = "v1/devices/me/"
 ATTRIBUTES_LONG = ME + "attributes"
@@ -82,6 +82,8 @@ _DOWN = (
 _GRANTED_ANYWAY = ("v2/fw/response", "v2/sw/response")
 MAX_DIGITS = 10
 NAME_CHARACTERS = 64
+PLATFORM_NAMES = ("spark", "particle")
+"""Beginnings of the names that only the platform itself publishes under (HTTP contract 12.3)."""
 
 
 def parse(topic: str) -> Up:
@@ -113,9 +115,12 @@ def decimal(text: str, what: str) -> int:
 
 
 def event_name(name: str) -> str:
-    """The name of a published event: 1 to 64 printable characters of ASCII. Raises ``Rejected``."""
+    """The name of a published event: 1 to 64 printable characters of ASCII, none of the platform's own. Raises
+    ``Rejected``."""
     if not (0 < len(name) <= NAME_CHARACTERS and name.isascii() and name.isprintable()):
         raise Rejected(f"an event's name has 1 to {NAME_CHARACTERS} printable characters", kind="bad_payload")
+    if name.startswith(PLATFORM_NAMES):
+        raise Rejected("names of this kind are the platform's own", NOT_AUTHORIZED, "reserved_name")
     return name
 
 

@@ -100,7 +100,7 @@ def test_any_value_of_a_reserved_key_gives_an_identity_within_its_contract(value
 
 def test_only_changes_of_what_a_device_reports_are_recorded(desk: Any, directory: Any) -> None:
     directory.change(reported_product=1000, reported_version=6, reported_title="1000", reported_text="6")
-    directory.change(ever_reported=True)
+    directory.change(ever_reported=True, recorded_product=1000)
     desk.connect()
     for version in ("6", "6", "7", "7"):
         desk.up("v2/t", json.dumps({"current_fw_title": "1000", "current_fw_version": version}).encode())
@@ -128,6 +128,40 @@ def test_a_report_says_which_product_the_device_counts_as(
     directory.change(member=member)
     desk.connect().up("v2/t", report)
     assert desk.last(FirmwareReported).product_id == counts_as
+
+
+def test_a_device_that_is_approved_while_connected_is_recorded_as_what_it_counts_as_now(
+    desk: Any, directory: Any
+) -> None:  # DEV-4, FW-5
+    directory.change(member={"quarantined": True})
+    desk.connect().up("v2/t", b'{"product_id":1000,"current_fw_version":"7"}')
+    directory.change(member={"quarantined": False}, reported_product=1000, reported_version=7, reported_text="7")
+    desk.news()
+    desk.news()
+    reported = [(fact.product_id, fact.version) for fact in desk.facts if isinstance(fact, FirmwareReported)]
+    assert reported == [(None, 7), (1000, 7)]
+
+
+def test_a_device_that_counts_as_another_product_at_its_return_is_recorded_with_its_first_report(
+    desk: Any, directory: Any
+) -> None:
+    directory.change(reported_product=1000, reported_version=7, reported_title="1000", reported_text="7")
+    directory.change(ever_reported=True, recorded_product=None)
+    desk.connect()
+    desk.news()
+    assert desk.kinds() == ["DeviceConnected"]
+    for _ in range(2):
+        desk.up("v2/t", b'{"current_fw_title":"1000","current_fw_version":"7"}')
+    assert desk.kinds() == ["DeviceConnected", "FirmwareReported"]
+    assert desk.last(FirmwareReported).product_id == 1000
+
+
+def test_a_device_that_has_reported_nothing_is_not_recorded_when_it_is_approved(desk: Any, directory: Any) -> None:
+    directory.change(member={"quarantined": True})
+    desk.connect()
+    directory.change(member={"quarantined": False})
+    desk.news()
+    assert desk.kinds() == ["DeviceConnected"]
 
 
 FIVE = {
@@ -445,4 +479,16 @@ def test_a_device_that_fails_three_times_is_left_alone(listening: Any, directory
     listening.send(wire.subscribe("v1/devices/me/attributes"))
     assert offers(listening.wait(30)) == []
     directory.change(failures=0, member={"locked_version": 7, "flash_pending": True})
+    assert offers(listening.news() + listening.wait(0.1)) == ["7"]
+
+
+def test_flash_now_asked_for_once_more_is_offered_in_the_same_connection(
+    listening: Any, directory: Any, wire: Any
+) -> None:  # FW-7
+    directory.change(attempt_version=7, attempts=3, failures=3, member={"locked_version": 7, "flash_pending": True})
+    listening.lose()
+    listening.connect()
+    listening.send(wire.subscribe("v1/devices/me/attributes"))
+    assert offers(listening.wait(30)) == []
+    directory.change(failures=0)
     assert offers(listening.news() + listening.wait(0.1)) == ["7"]

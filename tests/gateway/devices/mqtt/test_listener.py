@@ -256,6 +256,23 @@ def test_other_refusals_have_their_codes(serve: Serve, wire: Any, directory: Any
     run(body)
 
 
+def test_a_fleet_that_comes_while_the_directory_is_away_is_told_of_once_and_without_a_traceback(
+    serve: Serve, wire: Any, directory: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> None:
+        directory.away = True
+        async with serve() as (listener, port):
+            for _ in range(3):
+                assert await raw(port, wire.connect()) == b"\x20\x02\x00\x03"
+            assert listener.status()["counts"]["unavailable_connects"] == 3
+            directory.away = False
+            await (await Client(port).online()).end()
+
+    run(body)
+    told = [record for record in caplog.records if record.name.startswith("services.gateway")]
+    assert [(record.levelname, record.exc_info) for record in told] == [("WARNING", None)]
+
+
 def test_an_address_with_too_many_refused_log_ins_goes_unheard(serve: Serve, wire: Any) -> None:
     async def body() -> None:
         async with serve(MqttLimits(tick_s=0.02, refused_logins=3)) as (listener, port):

@@ -90,6 +90,17 @@ def test_any_payload_is_published_under_any_name(name: str, payload: bytes, foun
     assert (event.name, event.data, event.encoding, event.public) == found
 
 
+@pytest.mark.parametrize("name", ["spark/status", "spark", "particle/x", "public/spark/status"])
+def test_names_of_the_platforms_own_events_are_not_a_devices(name: str, desk: Any, wire: Any) -> None:
+    desk.connect(wire.connect(level=5))
+    [answer] = desk.up(ME + "events/" + name, b"offline")
+    assert answer[4] == 0x87
+    [answer] = desk.up("v2/t", json.dumps([{"a": 1}, {"event": name.removeprefix("public/"), "data": "x"}]).encode())
+    assert answer[4] == 0x87
+    assert desk.published == []
+    assert [fact.kind for fact in desk.facts if isinstance(fact, DeviceMisbehaved)] == ["reserved_name"]
+
+
 def test_published_events_keep_their_contract(desk: Any) -> None:
     desk.connect()
     desk.up("v2/t", b'{"event":"e","data":"' + b"x" * 16_000 + b'","ttl":31536000}')
