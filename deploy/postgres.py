@@ -54,7 +54,7 @@ AS_OWNER = (
 
 
 def find_server() -> Path | None:
-    """The folder with ``postgres`` and ``initdb``: ``POSTGRES_BIN``, else the package's newest; None if there is none."""
+    """The folder of ``postgres`` and ``initdb``: ``POSTGRES_BIN``, else the newest packaged one; None without any."""
     named = os.environ.get("POSTGRES_BIN")
     packaged = sorted((path for path in PACKAGED.glob("*/bin") if path.parent.name.isdecimal()), key=_version)
     for folder in [Path(named)] if named else reversed(packaged):

@@ -9,18 +9,26 @@ from shared.errors import Refused
 from shared.store.port import EventStore
 
 _DURABILITY = {"full": True, "normal": False}
+_OF_A_CLUSTER = ("esdb://", "esdb+discover://")
+_OF_THE_EXTRA = ("esdbclient", "grpc", "google")
 
 
 def open_store(url: str, *, clock: Clock = system_clock) -> EventStore:
-    """The event store at ``sqlite:///absolute/path`` (a fourth slash is forgiven), made if it is not there.
+    """The event store at ``sqlite:///absolute/path`` (a fourth slash is forgiven), made if it is not there, or in an
+    EventStoreDB cluster, ``esdb://user:password@host:port,host:port?Tls=…`` or ``esdb+discover://…``.
 
-    ``?durability=normal`` gives up the last moments before a power failure, ``full`` (the default) nothing.
-    Raises ``Refused`` (``bad_setting``) for any other URL.
+    SQLite: ``?durability=normal`` gives up the last moments before a power failure, ``full`` (the default) nothing.
+    A cluster is connected at the first call, and its times are the server's, not those of ``clock``.
+    Raises ``Refused``: ``bad_setting`` for any other URL, ``missing_extra`` when the cluster's client is not installed.
     """
+    if url.startswith(_OF_A_CLUSTER):
+        return _open_cluster(url)
     address, _, query = url.partition("?")
     scheme, _, path = address.partition("://")
     if scheme != "sqlite" or not path.startswith("/") or not path.strip("/"):
-        raise Refused("bad_setting", f"{url!r} is no event store: it must be sqlite:///absolute/path")
+        raise Refused(
+            "bad_setting", f"{url!r} is no event store: it must be sqlite:///absolute/path or esdb://host:port"
+        )
     options = dict(parse_qsl(query, keep_blank_values=True))
     durability = _DURABILITY.get(options.pop("durability", "full"))
     if durability is None or options:
@@ -28,3 +36,14 @@ def open_store(url: str, *, clock: Clock = system_clock) -> EventStore:
     from shared.store.sqlite import SqliteEventStore  # whoever needs the port alone does not pay for an adapter
 
     return SqliteEventStore("/" + path.lstrip("/"), clock=clock, durable=durability)
+
+
+def _open_cluster(url: str) -> EventStore:
+    try:
+        from shared.store.esdb import EsdbEventStore
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in _OF_THE_EXTRA:
+            raise
+        reason = "an EventStoreDB cluster needs its client: pip install 'flotilla[esdb]'"
+        raise Refused("missing_extra", reason) from missing
+    return EsdbEventStore(url)

@@ -64,8 +64,7 @@ class Reading:
         events = self._behind(after, self._all(after, limit + 2, only))
         is_end = len(events) <= limit
         events = events[:limit]
-        looked = events[-1].position if events else after
-        return Page(events, Position(looked) if looked else None, is_end)
+        return _page(events, events[-1].position if events else after, is_end, only)
 
     def _filtered(self, after: int, limit: int, only: Only) -> Page:
         """The head is read first: all up to it is visible to what is read then."""
@@ -76,16 +75,15 @@ class Reading:
                 found = self._all(after, limit + 1, only, self._scan_s)
             except _OutOfTime as partial:
                 return self._partial(after, limit, only, partial.events)
-        is_full = len(found) > limit or (len(found) == limit and found[0].position > after)
-        events = [event for event in self._behind(after, found)[:limit] if fits(event, only)]
-        looked = found[:limit][-1].position if is_full else max([head, after, *(event.position for event in found)])
-        return Page(events, Position(looked) if looked else None, looked >= head)
+        fresh = self._behind(after, found)[:limit]
+        looked = fresh[-1].position if len(fresh) == limit else max([head, after, *(e.position for e in fresh[-1:])])
+        return _page(fresh, looked, looked >= head, only)
 
     def _partial(self, after: int, limit: int, only: Only, found: list[Recorded]) -> Page:
         """What came in time; if nothing came, how far a subscription gets, which tells where it is as it goes."""
         events = self._behind(after, found)[:limit]
         looked = events[-1].position if events else self._scan(after, only, events)
-        return Page([event for event in events if fits(event, only)], Position(looked) if looked else None, False)
+        return _page(events, looked, False, only)
 
     def _scan(self, after: int, only: Only, events: list[Recorded]) -> int:
         """Where a subscription has looked after ``scan_s``, or at its first event, which is added to ``events``."""
@@ -145,6 +143,10 @@ class _OutOfTime(Exception):
     def __init__(self, events: list[Recorded]) -> None:
         super().__init__(len(events))
         self.events = events
+
+
+def _page(read: list[Recorded], looked: int, is_end: bool, only: Only) -> Page:
+    return Page([event for event in read if fits(event, only)], Position(looked) if looked else None, is_end)
 
 
 def _from(after: int) -> dict[str, Any]:

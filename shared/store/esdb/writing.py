@@ -11,7 +11,7 @@ from esdbclient.exceptions import ServiceUnavailable
 from esdbclient.protos.Grpc import streams_pb2
 from esdbclient.streams import StreamState
 
-from shared.errors import Misuse
+from shared.errors import Misuse, Unavailable, Unknown
 from shared.store.esdb.client import Answers, Streams
 from shared.store.esdb.connection import Connection
 from shared.store.esdb.failures import FAILURES, explained_append
@@ -27,6 +27,7 @@ from shared.store.port import (
     New,
     Position,
     StreamNotFound,
+    StreamTombstoned,
 )
 from shared.store.sqlite.checks import append_bytes
 
@@ -96,9 +97,15 @@ class Writing:
     def _appended(self, written: Written, stream: str, expected: int | Expected, events: Sequence[New]) -> Appended:
         if expected is NO_STREAM and written.revision >= len(events):
             self._await_visible(stream)
-        if written == NO_POSITION:  # a repetition of events that were forgotten since
-            return Appended(written.revision, Position(self._reading.head()))
-        return Appended(written.revision, Position(int(written)))
+        position = self._head(stream) if written == NO_POSITION else int(written)
+        return Appended(written.revision, Position(position))
+
+    def _head(self, stream: str) -> int:
+        """A position that is not before that of events which were appended once and forgotten since."""
+        try:
+            return self._reading.head()
+        except Unavailable as failure:
+            raise Unknown(f"append to {stream}: it had happened before; {failure}") from failure
 
     def _repeated(self, failure: Exception, stream: str, expected: int | Expected, events: Sequence[New]) -> Appended:
         """The answer of the first time, if these events began a stream that had been deleted before: the server
@@ -120,6 +127,8 @@ class Writing:
                 self._reading.stream(stream, -1, 1, True)
             except StreamNotFound:
                 time.sleep(LOOK_AGAIN_S)
+            except (Unavailable, StreamTombstoned):
+                return  # whoever reads next is told; the append is acknowledged
             else:
                 return
 
