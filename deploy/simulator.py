@@ -27,6 +27,7 @@ FIRMWARE_KEYS = "fw_checksum,fw_checksum_algorithm,fw_size,fw_title,fw_version"
 CHUNK_TIMEOUT_S = 5.0
 CHUNK_TRIES = 12
 """As the Arduino SDK: a chunk is asked for again after 5 s, twelve times."""
+CANCEL_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,7 @@ class SimulatedDevice:
                 pause_s = 0.2 if in_order else min(pause_s * 2, 5.0)
             except asyncio.CancelledError:
                 if not self._session.cancelled():
-                    self._session.cancel()
-                    await asyncio.gather(self._session, return_exceptions=True)
+                    await _unplug(self._session)
                     raise
             await asyncio.sleep(pause_s * self._random.uniform(0.5, 1.5))
 
@@ -153,8 +153,7 @@ class SimulatedDevice:
         """Pull the plug: the connection ends without a goodbye; come back after ``off_s``."""
         self.powered.clear()
         if self._session is not None:
-            self._session.cancel()
-            await asyncio.gather(self._session, return_exceptions=True)
+            await _unplug(self._session)
         await asyncio.sleep(off_s)
         self.powered.set()
 
@@ -316,6 +315,14 @@ class SimulatedFleet:
         for device in self.devices:
             running.append(asyncio.create_task(device.run()))
             await asyncio.sleep(1 / per_second)
+
+
+async def _unplug(session: asyncio.Task[bool]) -> None:
+    """End a connection. Told again until it does: ``asyncio.wait_for``, which the MQTT library uses, forgets a
+    cancellation that comes together with what it waited for (before Python 3.12)."""
+    while not session.done():
+        session.cancel()
+        await asyncio.wait([session], timeout=CANCEL_AGAIN_S)
 
 
 def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,9 @@ from hypothesis import HealthCheck, settings
 from deploy.rabbitmq import RabbitNode, find_server
 from shared.errors import Unavailable
 from tests.groups import Guard, group_of
-from tests.postgres import Postgres, any_postgres
+
+if TYPE_CHECKING:
+    from tests.postgres import Postgres
 
 IMAGE = "rabbitmq:3.13-alpine"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
@@ -122,6 +125,8 @@ def amqp_url(rabbitmq: Broker) -> str:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One server for the run; its tests are marked ``postgres``."""
+    from tests.postgres import any_postgres  # not at the top: unit tests shall not wait for it
+
     with any_postgres() as found:
         yield found
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.errors import Misuse, Unavailable
+from shared.errors import Misuse, Refused, Unavailable
 from shared.projections.tables import ViewTables, checkpoints, control, indexes, view_tables
 from shared.projections.view import View
 from shared.store.port import Position
@@ -21,6 +22,8 @@ from shared.store.port import Position
 LOCK_WAIT_S = 5.0
 """How long a transaction waits for another one before it is ``Unavailable``."""
 CONNECT_WAIT_S = 5
+SILENCE_S = 15
+"""So long may a PostgreSQL server leave what was sent without any acknowledgement before the connection is lost."""
 POOL_SIZE = 20
 """Most connections at a time; whoever needs another waits ``POOL_WAIT_S``."""
 POOL_WAIT_S = 10
@@ -234,11 +237,23 @@ def _sqlite_engine(url: str, service: str, lock_wait_s: float) -> sa.Engine:
 
 
 def _postgres_engine(url: str, service: str, lock_wait_s: float) -> sa.Engine:
+    scheme = url.partition(":")[0]
+    if scheme != "postgresql+psycopg":
+        raise Refused("bad_setting", f"{scheme[:32]} keeps no read models: sqlite:///folder or postgresql+psycopg://…")
+    if find_spec("psycopg") is None:
+        raise Refused("missing_extra", "PostgreSQL needs its driver: pip install 'flotilla[postgres]'")
     options = f'-c search_path="{service}" -c lock_timeout={round(lock_wait_s * 1000)}ms'
     return sa.create_engine(
         url,
         paramstyle="format",
-        connect_args={"options": options, "connect_timeout": CONNECT_WAIT_S},
+        connect_args={
+            "options": options,
+            "connect_timeout": CONNECT_WAIT_S,
+            "tcp_user_timeout": SILENCE_S * 1000,
+            "keepalives_idle": SILENCE_S,  # while it computes, we send nothing else that it could acknowledge
+            "keepalives_interval": SILENCE_S // 3,
+            "keepalives_count": 3,
+        },
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_use_lifo=True,  # the connection used last has its cache filled and its statements prepared

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 from esdbclient.client import EventStoreDBClient, autoreconnect
 from esdbclient.common import GrpcOptions, handle_rpc_error
 from esdbclient.connection import ESDBConnection
@@ -21,6 +21,7 @@ from esdbclient.connection_spec import URI_SCHEME_ESDB
 from esdbclient.exceptions import EventStoreDBClientException, NotFound, ServiceUnavailable, StreamIsDeleted
 from esdbclient.protos.Grpc import streams_pb2
 from esdbclient.streams import StreamsService
+from grpc.experimental import ChannelOptions
 
 from shared.store.esdb.wire import Written, correlation, recorded, written
 from shared.store.port import Recorded
@@ -110,9 +111,7 @@ class Client(EventStoreDBClient):
 
     def construct_call_credentials(self, username: str | None, password: str | None) -> Any:
         """The client takes both from the URL as they are; in a URL they are percent-encoded."""
-        return super().construct_call_credentials(
-            None if username is None else unquote(username), None if password is None else unquote(password)
-        )
+        return self._credentials(unquote(username or ""), unquote(password or ""))
 
     @autoreconnect
     def pipeline(self, wanted: Mapping[UUID, streams_pb2.BatchAppendReq], answers: Answers, timeout_s: float) -> None:
@@ -148,6 +147,9 @@ class Client(EventStoreDBClient):
         self._is_closing = True
         super().close()
 
+    def _credentials(self, username: str, password: str) -> Any:
+        return super().construct_call_credentials(username, password)
+
     @property
     def _streams(self) -> Streams:
         streams = self.streams
@@ -180,12 +182,14 @@ class Client(EventStoreDBClient):
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.min_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", MAX_BACK_OFF_MS),
+                # Responses of reads are taken by the thread that asks, not handed over by another: half the CPU.
+                (ChannelOptions.SingleThreadedUnaryStream, 1),
                 *grpc_options,
             ),
         )
 
 
-def positions(call: Any) -> Iterator[int | None | Recorded]:
+def positions(call: Any) -> Iterator[int | Recorded | None]:
     """What a catch-up subscription gives: events, positions that were looked at, and None when it has caught up.
 
     Zero and what is beyond ``END`` is no position. Raises the client's errors, and at the end of the call, too.

@@ -91,7 +91,7 @@ class Reading:
         looked = after
         deadline = time.monotonic() + self._scan_s
         try:
-            for told in positions(self._connection.client().follow(where | _from(after), 2 * self._scan_s)):
+            for told in positions(self._connection.client().follow(where | _from(after), self._scan_s + self._page_s)):
                 if isinstance(told, Recorded):
                     events.append(told)
                     return told.position
@@ -100,7 +100,7 @@ class Reading:
                     break
         except DeadlineExceeded:
             if looked == after:
-                raise Unavailable(f"the store looked {2 * self._scan_s} s without a sign") from None
+                raise Unavailable("read of all: the server gives no sign of how far it has looked") from None
         except FAILURES as failure:
             raise explained(failure, "read of all") from failure
         return looked

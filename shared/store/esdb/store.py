@@ -53,7 +53,7 @@ class EsdbEventStore:
         return self._reading.stream(stream, first, limit, backwards)
 
     def read_all(self, after: Position | None = None, limit: int = 1_000, only: Only = _EVERYTHING) -> Page:
-        """See the port. A filtered page takes ``scan_s``, or twice that where nothing matches."""
+        """See the port. A filtered page takes some ``scan_s`` at most, and says how far it has looked."""
         self._connection.check()
         return self._reading.page(after or 0, limit, only)
 

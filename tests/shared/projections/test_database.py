@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.errors import Misuse, Unavailable
+from shared.errors import Misuse, Refused, Unavailable
 from shared.projections.database import Database
 from shared.projections.tables import JsonText, Micros, micros, moment
 from shared.projections.view import View
@@ -206,6 +206,14 @@ def test_a_view_that_no_table_can_keep_is_misuse(tmp_path: Path, changes: dict[s
 def test_a_url_without_a_folder_is_misuse(url: str) -> None:
     with pytest.raises(Misuse):
         Database(url, "fleet")
+
+
+@pytest.mark.parametrize("url", ["postgres://user:secret@host/name", "mysql://host/name", "nonsense", ""])
+def test_a_url_of_something_else_is_refused(url: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        Database(url, "fleet")
+    assert refusal.value.code == "bad_setting"
+    assert "secret" not in refusal.value.reason
 
 
 def test_a_service_name_that_could_leave_the_folder_is_misuse(tmp_path: Path) -> None:

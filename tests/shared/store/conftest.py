@@ -10,6 +10,7 @@ import pytest
 
 from shared.store.port import EventStore
 from shared.store.sqlite import SqliteEventStore
+from tests.standins.eventstoredb import servers
 
 Opener = Callable[[], EventStore]
 """Opens the same store another time, as another process would."""
@@ -23,7 +24,29 @@ def _sqlite_not_durable(folder: Path) -> EventStore:
     return SqliteEventStore(folder / "events.db", durable=False)
 
 
-ADAPTERS: dict[str, Callable[[Path], EventStore]] = {"sqlite": _sqlite, "sqlite-normal": _sqlite_not_durable}
+def _esdb(folder: Path) -> EventStore:
+    return servers.server().open(folder)
+
+
+ADAPTERS: dict[str, Callable[[Path], EventStore]] = {
+    "sqlite": _sqlite,
+    "sqlite-normal": _sqlite_not_durable,
+    "esdb": _esdb,
+}
+
+
+def pytest_report_header() -> str:
+    return f"event store server: {servers.planned()}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Also where the header could not say it, because this folder was found after it."""
+    if servers.started():
+        terminalreporter.write_line(f"event store server: {servers.server().how}")
+
+
+def pytest_unconfigure() -> None:
+    servers.stop()
 
 
 @pytest.fixture(params=sorted(ADAPTERS))

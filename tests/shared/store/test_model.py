@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shared.errors import Conflict
-from shared.store.port import ANY, NO_STREAM, Append, Appended, Expected, New, Only, Position, StreamNotFound
+from shared.store.port import (
+    ANY,
+    NO_STREAM,
+    Append,
+    Appended,
+    EventStore,
+    Expected,
+    New,
+    Only,
+    Position,
+    StreamNotFound,
+)
 from shared.store.sqlite import SqliteEventStore
 
 STREAMS = ("device-1", "device-2", "product-1")
@@ -41,7 +52,7 @@ class Store(RuleBasedStateMachine):
         self.made = 0
         self.answers: list[tuple[Append, Appended]] = []
 
-    def opened(self) -> SqliteEventStore:
+    def opened(self) -> EventStore:
         return SqliteEventStore(Path(self.folder.name) / "events.db", durable=False)
 
     def teardown(self) -> None:

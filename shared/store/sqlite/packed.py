@@ -1,0 +1,46 @@
+"""A page of events as one row of a few long values.
+
+Each row that SQLite steps to lets go of the interpreter, and beside a busy thread it takes up to a switch interval
+(5 ms) to get it back: a second for a page of 1,000 rows. So SQLite joins the values of a page, and they are cut apart
+here. Only JSON can be joined like that: it has no control characters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+MAX_PACKED = 500
+"""Most events in a row: at the largest, their values stay below the 10^9 bytes that SQLite allows."""
+
+_BETWEEN = b"\x1e"
+"""ASCII's record separator, which no JSON text contains."""
+_ID_BYTES = 16
+_numbers = msgspec.json.Decoder(list[int]).decode
+
+Row = tuple[bytes, int, int, int, int, int, bytes, bytes]
+"""The columns of ``names.COLUMNS``."""
+
+
+def packed(select: str) -> str:
+    """A query of ``names.COLUMNS`` whose rows become one."""
+    numbers = ", ".join(f"json_group_array({name})" for name in ("type_id", "stream_id", "version", "pos", "at"))
+    blobs = ", ".join(
+        f"CAST(group_concat(CAST({name} AS TEXT), char({_BETWEEN[0]})) AS BLOB)" for name in ("data", "meta")
+    )
+    return f"SELECT group_concat(hex(event_id), ''), {numbers}, {blobs} FROM ({select})"  # noqa: S608 - constants
+
+
+def unpacked(row: Any) -> list[Row] | None:
+    """The rows that were packed; None if one of them has bytes that no JSON text has."""
+    ids, *columns, data, meta = row
+    if ids is None:
+        return []
+    types, streams, versions, positions, moments = map(_numbers, columns)
+    pieces, metas = data.split(_BETWEEN), meta.split(_BETWEEN)
+    if not len(pieces) == len(metas) == len(types):
+        return None
+    id_bytes = bytes.fromhex(ids)
+    each_id = [id_bytes[start : start + _ID_BYTES] for start in range(0, len(id_bytes), _ID_BYTES)]
+    return list(zip(each_id, types, streams, versions, positions, moments, pieces, metas, strict=True))
