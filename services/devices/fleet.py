@@ -224,9 +224,10 @@ def tally(row: Row) -> Iterable[Counter]:
     for flag in ("online", "quarantined", "development"):
         if row[flag]:
             yield scope, flag
-    counted = counted_product(membership(row), row["reported_product"])
     is_its_own = row["reported_product"] in (None, product_id)
-    if counted is not None and is_its_own and row["shown_version"] != NOTHING:
+    if row["shown_version"] == NOTHING or not is_its_own:
+        return
+    if counted_product(membership(row), row["reported_product"]) is not None:
         yield versions_scope(product_id), str(row["shown_version"])
 
 

@@ -3,7 +3,7 @@
 The statements are compiled by SQLAlchemy once; values do not pass through it one by one, which would cost more than
 the rest of a replay. A statement carries many rows: each run of one lets other threads have the interpreter, and beside
 a busy one it takes up to a switch interval (5 ms) to get it back. A thousand rows by ``executemany`` then take a
-second, by thirteen statements 50 ms, although ``executemany`` itself would be a little cheaper.
+second, by two statements 10 ms, although ``executemany`` itself would be a little cheaper.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.projections.folding import Changes
 from shared.projections.tables import ViewTables, json_text, micros, moment
 from shared.projections.view import Key, Row
 
-_SIZES = (512, 64, 8, 1)
+_SIZES = (500, 100, 20, 4, 1)
 """Rows a statement: few sizes, so that few statements are compiled and prepared."""
 MAX_PARAMETERS = 15_000
 """Most values in a statement; SQLite takes 32 766, PostgreSQL 65 535."""

@@ -100,7 +100,7 @@ class ViewRunner:
         if found is None:
             raise Unavailable(f"view {self.tables.name} is not prepared")
         before = (self.position, self.epoch)
-        if self.looked is None: self._content.known.forget(empty=found.position is None)
+        self._content.known.forget(empty=found.position is None)
         self.position, self.epoch, self.stored_version = found.position, found.epoch, found.version
         if found.version != self.view.version:
             self.looked = None

@@ -54,7 +54,7 @@ class EsdbSubscription:
             except Unavailable as failure:
                 self._back_off(failure)
                 continue
-            self._pause_s = FIRST_PAUSE_S
+            self._recover()
             for event in page.events:
                 if self._stopped.is_set():
                     return
@@ -79,9 +79,15 @@ class EsdbSubscription:
         except Unavailable as failure:
             self._back_off(failure)
 
+    def _recover(self) -> None:
+        if self._pause_s > FIRST_PAUSE_S:
+            log.info("subscription at %s goes on", self._position)
+            self._pause_s = FIRST_PAUSE_S
+
     def _back_off(self, failure: Unavailable) -> None:
         if self._source.is_closed:
             raise failure
-        log.warning("subscription at %s: %s; trying again", self._position, failure)
+        if self._pause_s == FIRST_PAUSE_S:  # once an outage
+            log.warning("subscription at %s: %s; trying again until it goes on", self._position, failure)
         self._stopped.wait(self._pause_s)
         self._pause_s = min(2 * self._pause_s, LAST_PAUSE_S)

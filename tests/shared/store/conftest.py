@@ -11,6 +11,7 @@ import pytest
 from shared.store.port import EventStore
 from shared.store.sqlite import SqliteEventStore
 from tests.standins.eventstoredb import servers
+from tests.standins.eventstoredb.node import Cluster, Node
 
 Opener = Callable[[], EventStore]
 """Opens the same store another time, as another process would."""
@@ -62,3 +63,17 @@ def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opene
 @pytest.fixture
 def store(open_again: Opener) -> EventStore:
     return open_again()
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    node = Node()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster(2)
+    yield cluster
+    cluster.stop()

@@ -38,8 +38,8 @@ class Node:
             ),
         )
         self._streams = Streams(self.log, self.faults, self._other_leader)
-        streams_pb2_grpc.add_StreamsServicer_to_server(self._streams, self._server)
-        gossip_pb2_grpc.add_GossipServicer_to_server(Gossip(self._members), self._server)
+        streams_pb2_grpc.add_StreamsServicer_to_server(self._streams, self._server)  # type: ignore[no-untyped-call]
+        gossip_pb2_grpc.add_GossipServicer_to_server(Gossip(self._members), self._server)  # type: ignore[no-untyped-call]
         self.port: int = self._server.add_insecure_port(f"{HOST}:{port}")
         self._server.start()
 

@@ -8,12 +8,12 @@ from itertools import islice
 from uuid import uuid4
 
 import grpc
-from esdbclient.protos.Grpc import shared_pb2, streams_pb2
+from esdbclient.protos.Grpc import shared_pb2
+from esdbclient.protos.Grpc.streams_pb2 import ReadReq, ReadResp
 
 from tests.standins.eventstoredb.faults import SLOW_EVENTS, Faults
 from tests.standins.eventstoredb.log import BadPosition, Deleted, Event, Log, NotFound
 
-ReadReq, ReadResp = streams_pb2.ReadReq, streams_pb2.ReadResp
 LOOK_S = 0.5
 """How often a subscription with nothing to tell looks whether its client is still there."""
 
@@ -140,6 +140,7 @@ def _index(log: Log, options: ReadReq.Options, context: grpc.ServicerContext) ->
         return log.index(options.all.position.commit_position)
     except BadPosition:
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, "invalid position")
+        raise AssertionError("abort returned") from None
 
 
 def _test(options: ReadReq.Options) -> Test:
