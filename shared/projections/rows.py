@@ -38,6 +38,8 @@ _LOAD: dict[type, Callable[[Any], Any]] = {
     dict: msgspec.json.decode,
 }
 _DUMP: dict[type, Callable[[Any], Any]] = {datetime: micros, list: json_text, dict: json_text}
+_DUMP_SQLITE: dict[type, Callable[[Any], Any]] = {bool: int}
+"""The driver would look for an adapter of each bool, which takes longer than to write it."""
 
 
 class Rows:
@@ -50,7 +52,8 @@ class Rows:
         self._key_of = _tuple_getter([names.index(name) for name in view.key])
         self._values_of = _tuple_getter(names)
         self._load = [(names[index], _LOAD[kind]) for index, kind in kinds if kind in _LOAD]
-        self._dump = [(index, _DUMP[kind]) for index, kind in kinds if kind in _DUMP]
+        dumps = _DUMP | _DUMP_SQLITE if database.is_sqlite else _DUMP
+        self._dump = [(index, dumps[kind]) for index, kind in kinds if kind in dumps]
 
         def compiled(statement: sa.Select[Any] | sa.Insert | sa.Delete) -> str:
             return str(statement.compile(dialect=database.dialect))

@@ -27,6 +27,7 @@ from shared.projections.positions import Checkpoint, advance_statement, repair, 
 from shared.projections.tables import ViewTables
 from shared.projections.view import Key
 from shared.store.port import EventStore, Only, Page, Position, Recorded
+from shared.turns import turn
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +252,8 @@ class ViewRunner:
         until that event is alone."""
         pages, self._pages = self._pages, 1
         try:
-            page = self._apply(page, pages)
+            with turn(len(page.events)):
+                page = self._apply(page, pages)
         except Exception as error:
             if not is_poison(error):
                 raise

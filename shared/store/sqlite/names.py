@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from shared.store.port import Recorded
+from shared.store.sqlite.packed import Columns
 from shared.store.sqlite.pool import Pool
 
 MAX_STREAMS = 100_000
@@ -34,14 +35,23 @@ class Names:
             self._learn_types()
         return [number for number, name in self._types.items() if name in wanted]
 
-    def events(self, rows: list[Any]) -> list[Recorded]:
-        """Rows of ``COLUMNS``, of any stream."""
-        types, streams = self._types, self._streams
+    def events(self, columns: Columns) -> list[Recorded]:
+        """Events of any stream."""
+        if not columns:
+            return []
         try:
-            return [_new(Recorded, (i, types[t], streams[s], v, p, a, d, m)) for i, t, s, v, p, a, d, m in rows]
+            return self._named(columns)
         except KeyError:
-            types, streams = self._learn_types(), self._learn_streams({row[2] for row in rows})
-            return [_new(Recorded, (i, types[t], streams[s], v, p, a, d, m)) for i, t, s, v, p, a, d, m in rows]
+            self._learn_types()
+            self._learn_streams(set(columns[2]))
+            return self._named(columns)
+
+    def _named(self, columns: Columns) -> list[Recorded]:
+        ids, types, streams, *rest = columns
+        rows = zip(
+            ids, map(self._types.__getitem__, types), map(self._streams.__getitem__, streams), *rest, strict=True
+        )
+        return [_new(Recorded, row) for row in rows]
 
     def events_of(self, stream: str, rows: list[Any]) -> list[Recorded]:
         """Rows of ``COLUMNS_OF_STREAM``, all of this stream."""
@@ -56,9 +66,8 @@ class Names:
         self._types = dict(self._pool.rows("SELECT id, name FROM types"))
         return self._types
 
-    def _learn_streams(self, numbers: set[int]) -> dict[int, str]:
+    def _learn_streams(self, numbers: set[int]) -> None:
         known = self._streams if len(self._streams) < MAX_STREAMS else {}
         missing = [number for number in numbers if number not in known]
         known.update(self._pool.rows(_STREAMS, (json.dumps(missing),)))
         self._streams = known
-        return known

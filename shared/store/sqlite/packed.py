@@ -7,6 +7,7 @@ here. Only JSON can be joined like that: it has no control characters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,8 +20,8 @@ _BETWEEN = b"\x1e"
 _ID_BYTES = 16
 _numbers = msgspec.json.Decoder(list[int]).decode
 
-Row = tuple[bytes, int, int, int, int, int, bytes, bytes]
-"""The columns of ``names.COLUMNS``."""
+Columns = Sequence[Sequence[Any]]
+"""Of a page, in the order of ``names.COLUMNS``; empty for no event."""
 
 
 def packed(select: str) -> str:
@@ -32,15 +33,15 @@ def packed(select: str) -> str:
     return f"SELECT group_concat(hex(event_id), ''), {numbers}, {blobs} FROM ({select})"  # noqa: S608 - constants
 
 
-def unpacked(row: Any) -> list[Row] | None:
-    """The rows that were packed; None if one of them has bytes that no JSON text has."""
-    ids, *columns, data, meta = row
+def unpacked(row: Any) -> Columns | None:
+    """The columns that were packed; None if there are bytes in them that no JSON text has."""
+    ids, *numbers, data, meta = row
     if ids is None:
-        return []
-    types, streams, versions, positions, moments = map(_numbers, columns)
+        return ()
+    columns = list(map(_numbers, numbers))
     pieces, metas = data.split(_BETWEEN), meta.split(_BETWEEN)
-    if not len(pieces) == len(metas) == len(types):
+    if not len(pieces) == len(metas) == len(columns[0]):
         return None
     id_bytes = bytes.fromhex(ids)
     each_id = [id_bytes[start : start + _ID_BYTES] for start in range(0, len(id_bytes), _ID_BYTES)]
-    return list(zip(each_id, types, streams, versions, positions, moments, pieces, metas, strict=True))
+    return each_id, *columns, pieces, metas

@@ -7,7 +7,7 @@ from functools import lru_cache
 from shared.errors import Misuse
 from shared.store.port import Only, Page, Position, Recorded, StreamNotFound, StreamTombstoned
 from shared.store.sqlite.names import COLUMNS, COLUMNS_OF_STREAM, Names
-from shared.store.sqlite.packed import MAX_PACKED, Row, packed, unpacked
+from shared.store.sqlite.packed import MAX_PACKED, packed, unpacked
 from shared.store.sqlite.pool import Pool
 from shared.store.sqlite.schema import ALIVE, HEAD, TOMBSTONED
 
@@ -62,32 +62,34 @@ class Reading:
         head = self.head()
         if only.types or only.prefixes:
             return self._filtered(after, limit, only, head)
-        rows = self._page(_ALL, after, (), limit)
-        looked = rows[-1][4] if len(rows) == limit else max(head, after, rows[-1][4] if rows else 0)
-        return Page(self._names.events(rows), Position(looked) if looked else None, looked >= head)
+        events = self._page(_ALL, after, (), limit)
+        last = events[-1].position if events else 0
+        looked = last if len(events) == limit else max(head, after, last)
+        return Page(events, Position(looked) if looked else None, looked >= head)
 
     def _filtered(self, after: int, limit: int, only: Only, head: int) -> Page:
         until = min(head, after + MAX_SCAN)
         types = tuple(self._names.type_ids(only.types)) if only.types else None
         values = (until, *only.prefixes)
         nothing = types == () or until <= after
-        rows = [] if nothing else self._page(_filter(types, len(only.prefixes)), after, values, limit)
-        looked = rows[-1][4] if len(rows) == limit else max(until, after)
-        return Page(self._names.events(rows), Position(looked) if looked else None, looked >= head)
+        events = [] if nothing else self._page(_filter(types, len(only.prefixes)), after, values, limit)
+        looked = events[-1].position if len(events) == limit else max(until, after)
+        return Page(events, Position(looked) if looked else None, looked >= head)
 
-    def _page(self, sql: str, after: int, values: tuple[object, ...], limit: int) -> list[Row]:
-        rows: list[Row] = []
-        while len(rows) < limit:
-            most = min(limit - len(rows), MAX_PACKED)
+    def _page(self, sql: str, after: int, values: tuple[object, ...], limit: int) -> list[Recorded]:
+        events: list[Recorded] = []
+        while len(events) < limit:
+            most = min(limit - len(events), MAX_PACKED)
             arguments = (after, *values, most)
-            more = unpacked(self._pool.rows(_packed(sql), arguments)[0])
-            if more is None:
-                more = self._pool.rows(sql, arguments)
-            rows += more
+            columns = unpacked(self._pool.rows(_packed(sql), arguments)[0])
+            if columns is None:
+                columns = list(zip(*self._pool.rows(sql, arguments), strict=True))
+            more = self._names.events(columns)
+            events += more
             if len(more) < most:
                 break
-            after = more[-1][4]
-        return rows
+            after = more[-1].position
+        return events
 
     def _is_beyond(self, stream: str, start: int, backwards: bool) -> bool:
         """Whether nothing can be read from there; if something can, it came after the reading."""
