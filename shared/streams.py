@@ -6,6 +6,8 @@ it did the first time.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
@@ -17,8 +19,10 @@ from shared.events.contracts import Registry
 from shared.ids import event_id
 from shared.store.port import NO_STREAM, Append, Appended, EventStore, Expected, Position, Recorded, StreamNotFound
 
-ATTEMPTS = 8
+ATTEMPTS = 10
 """How often a command is decided anew after a conflict before the caller is told."""
+FIRST_PAUSE_S = 0.001
+"""Between attempts there is a random pause of at most this, doubled each time, so that rivals do not meet for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,10 @@ class Handled(Generic[State]):
 class Streams:
     """Runs commands against one event store."""
 
-    def __init__(self, store: EventStore, contracts: Registry) -> None:
+    def __init__(self, store: EventStore, contracts: Registry, *, pause: Callable[[float], None] = time.sleep) -> None:
         self.store = store
         self._contracts = contracts
+        self._pause = pause
 
     def load(self, aggregate: Aggregate[State, Command], stream: str) -> Loaded[State]:
         """Fold a stream; one that does not exist is the initial state."""
@@ -80,6 +85,7 @@ class Streams:
             except (Conflict, Unknown):
                 if attempt == ATTEMPTS:
                     raise
+                self._pause(random.uniform(0, FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - only spreads attempts
                 continue
             return self._handled(aggregate, loaded, events, appended)
         raise Misuse("unreachable")
