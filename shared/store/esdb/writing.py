@@ -12,6 +12,7 @@ from esdbclient.protos.Grpc import streams_pb2
 from esdbclient.streams import StreamState
 
 from shared.errors import Misuse, Unavailable, Unknown
+from shared.store.checks import append_bytes
 from shared.store.esdb.client import Answers, Streams
 from shared.store.esdb.connection import Connection
 from shared.store.esdb.failures import FAILURES, explained_append
@@ -29,7 +30,6 @@ from shared.store.port import (
     StreamNotFound,
     StreamTombstoned,
 )
-from shared.store.sqlite.checks import append_bytes
 
 MAX_IN_FLIGHT = 256
 """Most appends in one call."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from shared.clock import Clock, system_clock
 from shared.errors import FlotillaError, Misuse, Unavailable
+from shared.store.checks import append_bytes, check_stream
 from shared.store.port import Append, Appended, AppendTooLarge, Expected, New, Only, Page, Position, Recorded
 from shared.store.sqlite import forget, schema
 from shared.store.sqlite.batch import Batch
-from shared.store.sqlite.checks import append_bytes, check_stream
 from shared.store.sqlite.failures import explained
 from shared.store.sqlite.pool import Pool
 from shared.store.sqlite.reading import Reading
