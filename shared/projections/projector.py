@@ -15,8 +15,9 @@ from shared.projections.database import Database
 from shared.projections.faults import PoisonError
 from shared.projections.parked import Parked, ParkedEvents, describe
 from shared.projections.rebuild import Progress, rebuild
-from shared.projections.runner import Tools, ViewRunner
+from shared.projections.runner import ViewRunner
 from shared.projections.status import ViewStatus
+from shared.projections.tools import Tools
 from shared.projections.view import Key, View
 from shared.store.port import EventStore, Position, Recorded, StreamNotFound, StreamTombstoned
 

@@ -11,22 +11,20 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from shared.errors import Unavailable
-from shared.events.contracts import Registry
 from shared.projections.content import Content
-from shared.projections.database import Database
 from shared.projections.faults import LostRace, PoisonError, is_poison
 from shared.projections.garbage import no_search
-from shared.projections.parked import ParkedEvents, describe
+from shared.projections.parked import describe
 from shared.projections.positions import Checkpoint, advance_statement, repair, stored
 from shared.projections.tables import ViewTables
+from shared.projections.tools import Tools
 from shared.projections.view import Key
-from shared.store.port import EventStore, Only, Page, Position, Recorded
+from shared.store.port import Only, Page, Position, Recorded
 from shared.turns import turn
 
 log = logging.getLogger(__name__)
@@ -43,18 +41,6 @@ SAVE_S = 5.0
 BACK_OFF_S = (0.1, 5.0)
 
 OnChanged = Callable[[Sequence[Key]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What all views of a projector share."""
-
-    store: EventStore
-    database: Database
-    contracts: Registry
-    parked: ParkedEvents
-    page_events: int
-    stopping: threading.Event
 
 
 class ViewRunner:
