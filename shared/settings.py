@@ -21,9 +21,7 @@ class Settings:
     """Where things are and how they behave. Ports: 0 means any free one; -1 means off."""
 
     data: Path = _setting(Path("data"), "folder for everything that embedded parts keep")
-    store: str = _setting(
-        "", "event store: `sqlite:///path` (default: `<data>/events.db`) or `esdb://…`"
-    )
+    store: str = _setting("", "event store: `sqlite:///path` (default: `<data>/events.db`) or `esdb://…`")
     log: str = _setting("", "log of what devices publish: `sqlite:///path` (default: `<data>/<gateway>/log.db`)")
     bus: str = _setting("local:", "message bus: `local:` (one process) or `amqp://user:password@host:port/vhost`")
     db: str = _setting(
