@@ -46,6 +46,8 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
 
 test: $(VENV)/dev.stamp  ## everything set up and tested (under 8 minutes)
+	@echo "==> the servers that tests start privately"
+	@$(BIN)/python -m deploy.servers
 	@echo "==> 1 of 5, unit: pure modules, under 10 seconds"
 	@$(PYTEST) $(UNIT)
 	@echo "==> 2 of 5, io: files, sockets, threads, stores"

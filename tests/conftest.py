@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 
-from deploy.rabbitmq import RabbitNode, find_server
+from deploy.rabbitmq import RabbitNode, ensure_installed
 from shared.errors import Unavailable
 from tests.groups import Guard, group_of
 
@@ -94,8 +94,7 @@ def contained(stack: ExitStack, _folder: Path) -> Broker:
 
 
 def local(stack: ExitStack, folder: Path) -> Broker:
-    if find_server() is None:
-        raise Unavailable("no rabbitmq-server here: apt-get install rabbitmq-server, or set RABBITMQ_SERVER_BIN")
+    ensure_installed()
     node = stack.enter_context(RabbitNode(folder))
     return Broker(node.url, "local", node.add_vhost)
 
