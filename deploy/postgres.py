@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from deploy.packages import can_install, install
 from deploy.rabbitmq import free_ports
 from shared.errors import Misuse, Unavailable
 
@@ -72,14 +72,9 @@ def ensure_installed(tell: Callable[[str], None] = print) -> Path:
     found = find_server()
     if found is not None:
         return found
-    if os.environ.get("POSTGRES_BIN") or os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if os.environ.get("POSTGRES_BIN") or not can_install():
         raise Unavailable("PostgreSQL is not installed: apt-get install postgresql, or set POSTGRES_BIN to its folder")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
-        tell(f"apt-get {' '.join(command)}")
-        done = subprocess.run(["apt-get", "-q", *command], env=environment, timeout=600, check=False)  # noqa: S603, S607
-        if done.returncode != 0:
-            raise Unavailable(f"apt-get {' '.join(command)} failed with {done.returncode}")
+    install("postgresql", tell)
     found = find_server()
     if found is None:
         raise Unavailable("the package postgresql is installed, but its programs are not where they should be")

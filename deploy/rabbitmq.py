@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import IO
 from uuid import uuid4
 
+from deploy.packages import can_install, install
 from shared.errors import Misuse, Unavailable
 
 HOST = "127.0.0.1"
@@ -50,14 +51,9 @@ def ensure_installed(tell: Callable[[str], None] = print) -> Path:
     found = find_server()
     if found is not None:
         return found
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if not can_install():
         raise Unavailable("RabbitMQ is not installed: apt-get install rabbitmq-server, or set RABBITMQ_SERVER_BIN")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "rabbitmq-server"]):
-        tell(f"apt-get {' '.join(command)}")
-        done = subprocess.run(["apt-get", "-q", *command], env=environment, timeout=600, check=False)  # noqa: S603, S607
-        if done.returncode != 0:
-            raise Unavailable(f"apt-get {' '.join(command)} failed with {done.returncode}")
+    install("rabbitmq-server", tell)
     found = find_server()
     if found is None:
         raise Unavailable("the package rabbitmq-server is installed, but its start script is not where it should be")
