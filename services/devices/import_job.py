@@ -30,7 +30,6 @@ from shared.ids import derived_uuid
 from shared.projections.database import Database
 from shared.store.port import EventStore
 from shared.streams import Loaded, Streams
-from shared.turns import turn
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +130,7 @@ class ImportJob:
                 return
             context = progress.context.step(f"lines-{chunk[0].number}")
             handle_many = partial(self._streams.handle_many, DEVICE, context=context, likely_new=True)
-            with turn(len(chunk)):
-                report = import_chunk(chunk, started.product_id, started.forced, handle_many)
+            report = import_chunk(chunk, started.product_id, started.forced, handle_many)
             progress.record(Advance(chunk[-1].number, chunk[-1].end, report.outcome))
         progress.record(Finish())
 

@@ -79,15 +79,23 @@ def _run_keys(event: Any) -> Iterable[Key]:
 
 
 def fold_run(row: Row | None, event: Any, _: Recorded) -> Row | None:
-    """What one device is a member of, and what it reported, after the event."""
-    unknown: Row = {"device_id": event.device_id, **_OUTSIDE, "reported_product": None, "version": None}
-    changes = _reported(event) if isinstance(event, FirmwareReported) else _decided(event)
-    after = {**(row or unknown), **changes}
+    """What one device is a member of, and what it reported, after the event. There is no row before the first report:
+    that one says itself what the device counts as."""
+    if isinstance(event, FirmwareReported):
+        after = {"device_id": event.device_id, **(row or _OUTSIDE), **_reported(event)}
+    elif row is None:
+        return None
+    else:
+        after = {**row, **_decided(event)}
     return row if after == row else after
 
 
 def _reported(event: FirmwareReported) -> Row:
-    return {"reported_product": event.reported_product, "version": event.version}
+    said: Row = {"reported_product": event.reported_product, "version": event.version}
+    if event.product_id is None:
+        return said
+    is_forced = event.reported_product not in (None, event.product_id)
+    return {**said, "product_id": event.product_id, "held": False, **({"forced": True} if is_forced else {})}
 
 
 def _decided(event: Any) -> Row:
@@ -95,7 +103,7 @@ def _decided(event: Any) -> Row:
         case d.DeviceImported() | d.DeviceApproved():
             return {"product_id": event.product_id, "forced": event.forced, "held": False}
         case d.DeviceForced():
-            return {"forced": True}
+            return {"product_id": event.product_id, "forced": True}
         case d.DeviceQuarantined():
             return {"product_id": event.product_id, "held": True}
         case d.DeviceDenied():
@@ -120,7 +128,7 @@ def tally_run(row: Row) -> Iterable[Counter]:
 
 RUNS_VIEW = View(
     name="runs",
-    version=1,
+    version=2,
     key=("device_id",),
     columns={
         "device_id": str,
