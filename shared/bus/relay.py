@@ -222,6 +222,8 @@ class _Run:
             self._window.append(_Sent(recorded.position, done))
             if done.done():
                 self._settle()
+                if not self._window:
+                    return not self._stopped
         if not done.done():
             done.add_done_callback(self._wake)
         with self._changed:
