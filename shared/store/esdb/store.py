@@ -12,9 +12,9 @@ from shared.store.esdb.address import checked
 from shared.store.esdb.connection import Connection
 from shared.store.esdb.doorbell import Doorbell
 from shared.store.esdb.reading import PAGE_S, SCAN_S, Reading, everything
-from shared.store.esdb.subscription import EsdbSubscription
 from shared.store.esdb.writing import Outcome, Writing, check_stream
 from shared.store.port import Append, Appended, Expected, New, Only, Page, Position, Recorded
+from shared.store.subscription import PagedSubscription
 
 _EVERYTHING = Only()
 _NEVER = threading.Event()
@@ -63,10 +63,10 @@ class EsdbEventStore:
         head = self._reading.head()
         return Position(head) if head else None
 
-    def subscribe(self, after: Position | None = None, only: Only = _EVERYTHING) -> EsdbSubscription:
+    def subscribe(self, after: Position | None = None, only: Only = _EVERYTHING) -> PagedSubscription:
         """See the port."""
         self._connection.check()
-        return EsdbSubscription(self, after, only)
+        return PagedSubscription(self, after, only)
 
     def wait(self, after: Position | None, timeout_s: float) -> bool:
         """See the port."""

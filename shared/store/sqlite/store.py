@@ -20,10 +20,10 @@ from shared.store.sqlite.batch import Batch
 from shared.store.sqlite.failures import explained
 from shared.store.sqlite.pool import Pool
 from shared.store.sqlite.reading import Reading
-from shared.store.sqlite.subscription import SqliteSubscription
 from shared.store.sqlite.turns import Turns
 from shared.store.sqlite.watch import Watch
 from shared.store.sqlite.writer import MAX_GROUP_BYTES, MAX_GROUP_WEIGHT, Writer
+from shared.store.subscription import PagedSubscription
 
 PATIENCE_S = 5.0
 """How long a write waits for other processes before it is ``Unavailable``."""
@@ -128,10 +128,10 @@ class SqliteEventStore:
         head = self._reading.head()
         return Position(head) if head else None
 
-    def subscribe(self, after: Position | None = None, only: Only = _EVERYTHING) -> SqliteSubscription:
+    def subscribe(self, after: Position | None = None, only: Only = _EVERYTHING) -> PagedSubscription:
         """See the port."""
         self._check()
-        return SqliteSubscription(self, after, only)
+        return PagedSubscription(self, after, only)
 
     def wait(self, after: Position | None, timeout_s: float) -> bool:
         """See the port."""

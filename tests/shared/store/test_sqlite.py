@@ -23,8 +23,8 @@ from shared.store.sqlite import SqliteEventStore
 from shared.store.sqlite.forget import MAX_ROWS
 from shared.store.sqlite.reading import MAX_SCAN
 from shared.store.sqlite.schema import connect
-from shared.store.sqlite.subscription import WAIT_S
 from shared.store.sqlite.turns import Turns
+from shared.store.subscription import WAIT_S
 
 TIMEOUT_S = 30.0
 

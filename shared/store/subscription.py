@@ -1,4 +1,8 @@
-"""Following the store: pages up to the end, then waiting for more."""
+"""Following the store: pages up to the end, then waiting for more.
+
+Pages are asked for, never pushed, so that a slow reader is never "too slow", and going on after an outage is
+asking for the next page again.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,9 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 WAIT_S = 5.0
-RETRY_S = 0.5
-"""How long a subscription waits before it asks again after the store failed."""
+FIRST_PAUSE_S = 0.1
+LAST_PAUSE_S = 2.0
+"""Pause before the store is asked again, doubled with each failure in a row."""
 
 
 class Source(Protocol):
@@ -31,7 +36,7 @@ class Source(Protocol):
     def wake(self) -> None: ...
 
 
-class SqliteSubscription:
+class PagedSubscription:
     """See ``shared.store.port.Subscription``; ends with ``Unavailable`` when the store is closed under it."""
 
     def __init__(self, source: Source, after: Position | None, only: Only) -> None:
@@ -39,13 +44,17 @@ class SqliteSubscription:
         self._position = after
         self._only = only
         self._stopped = threading.Event()
+        self._pause_s = FIRST_PAUSE_S
 
     def __iter__(self) -> Iterator[Recorded | CaughtUp]:
         must_tell = True
         while not self._stopped.is_set():
-            page = self._page()
-            if page is None:
+            try:
+                page = self._source.read_all(self._position, PAGE, self._only)
+            except Unavailable as failure:
+                self._back_off(failure)
                 continue
+            self._recover()
             for event in page.events:
                 if self._stopped.is_set():
                     return
@@ -64,21 +73,21 @@ class SqliteSubscription:
         self._stopped.set()
         self._source.wake()
 
-    def _page(self) -> Page | None:
-        try:
-            return self._source.read_all(self._position, PAGE, self._only)
-        except Unavailable as failure:
-            self._back_off(failure)
-            return None
-
     def _wait(self) -> None:
         try:
             self._source.follow(self._position, WAIT_S, self._stopped)
         except Unavailable as failure:
             self._back_off(failure)
 
+    def _recover(self) -> None:
+        if self._pause_s > FIRST_PAUSE_S:
+            log.info("subscription at %s goes on", self._position)
+            self._pause_s = FIRST_PAUSE_S
+
     def _back_off(self, failure: Unavailable) -> None:
         if self._source.is_closed:
             raise failure
-        log.warning("subscription at %s: %s; trying again", self._position, failure)
-        self._stopped.wait(RETRY_S)
+        if self._pause_s == FIRST_PAUSE_S:  # once an outage
+            log.warning("subscription at %s: %s; trying again until it goes on", self._position, failure)
+        self._stopped.wait(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, LAST_PAUSE_S)
