@@ -114,7 +114,9 @@ def _decided(row: Row, event: Any) -> Row:
             return {"groups": groups}
         case d.DeviceLocked(_, _, version, flash):
             pending = flash and not _runs(row, version, row["reported_product"], row["reported_version"])
-            return {"locked_version": version, "flash_pending": pending}
+            lock: Row = {"locked_version": version, "flash_pending": pending}
+            # locking it anew is the team's word to try this version again (FW-7), as the gateways' directory has it
+            return {**lock, "update_failures": 0} if version == row["update_version"] else lock
         case _:
             return {"locked_version": None, "flash_pending": False}
 
@@ -233,7 +235,7 @@ def tally(row: Row) -> Iterable[Counter]:
 
 FLEET = View(
     name="fleet",
-    version=1,
+    version=2,
     key=("device_id",),
     columns={
         "device_id": str,

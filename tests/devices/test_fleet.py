@@ -221,6 +221,13 @@ def test_the_fate_of_an_update_is_kept():  # FW-7
     assert fate(started, failed, update(g.UpdateSucceeded)) == ("succeeded", 100, 0, None)
 
 
+def test_a_lock_on_the_version_that_failed_lets_it_be_tried_again():  # FW-7
+    failed = g.UpdateFailed(ID, P, 7, 1, "device_failed", "", 3)
+    assert after(IMPORTED, failed)["update_failures"] == 3
+    assert after(IMPORTED, failed, d.DeviceLocked(ID, P, 7, True))["update_failures"] == 0
+    assert after(IMPORTED, failed, d.DeviceLocked(ID, P, 8, True))["update_failures"] == 3
+
+
 def test_counters_name_each_device_once():
     counted = Counter(tally(after(IMPORTED, online(1), reported())))
     assert set(counted.values()) == {1}
