@@ -302,6 +302,7 @@ class SimulatedFleet:
     async def run(self, until: Callable[[], Awaitable[None]], *, per_second: int = 200) -> None:
         """Start all devices, at most ``per_second``, and keep them running until ``until`` returns."""
         asyncio.get_running_loop().set_exception_handler(_unheard)
+        logging.getLogger("mqtt").setLevel(logging.CRITICAL)  # the library's word on each broken connection
         running: list[asyncio.Task[None]] = []
         starter = asyncio.create_task(self._start(running, per_second))
         try:
