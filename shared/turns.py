@@ -1,8 +1,8 @@
 """Heavy pages of the projections of one process take turns.
 
 Threads that each make many small SQLite calls do not run side by side in Python: every call lets go of the interpreter
-lock and must win it back, and with three projectors beside an import most of the time goes into that. Taking turns by
-the page makes the same work faster (docs/decisions/08), and leaves the interpreter to the gateway's loop in between.
+lock and must win it back. Taking turns by the page makes an import beside three projectors a little faster; the
+measurements, and how little they prove, are in docs/decisions/08.
 """
 
 from __future__ import annotations
