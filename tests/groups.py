@@ -77,7 +77,7 @@ class Guard:
         sys.addaudithook(self._heard)
 
     def _heard(self, event: str, arguments: tuple[object, ...]) -> None:
-        if not self.closed or not (event.startswith(self.FORBIDDEN) or (event == "open" and _writes(arguments[1]))):
+        if not self.closed or not (event.startswith(self.FORBIDDEN) or (event == "open" and _writes(*arguments[:2]))):
             return
         if not any(cache in str(arguments) for cache in CACHES):
             self.closed = False  # what tells of it may write
@@ -88,8 +88,9 @@ class Touched(BaseException):
     """A unit test touched the world; nothing under test may catch it."""
 
 
-def _writes(mode: object) -> bool:
-    return isinstance(mode, str) and not set(mode).isdisjoint("wax+")
+def _writes(file: object, mode: object) -> bool:
+    """A number is a file that is open already, which has passed here before."""
+    return not isinstance(file, int) and isinstance(mode, str) and not set(mode).isdisjoint("wax+")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from services.firmware.firmware_object import firmware_object
 from services.firmware.modules import check_module, read_module
@@ -49,7 +50,7 @@ def upload(
     event = _stated(asked)
     _check_image(blobs, product, asked)
     handled = streams.handle(VERSIONS, stream_of(asked.product_id), UploadVersion(event))
-    row = {**dataclasses.asdict(event), "uploaded_at": now, "updated_at": now, "proven": False, "released": False}
+    row = {**msgspec.structs.asdict(event), "uploaded_at": now, "updated_at": now, "proven": False, "released": False}
     return {**firmware_object(row, 0), "position": handled.position}
 
 

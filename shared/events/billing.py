@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from shared.events.fields import Hex24, Moment
+from shared.events.fields import Event, Hex24, Moment
 from shared.events.orgs import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class TrialStarted:
+class TrialStarted(Event, frozen=True):
     """The organization exists and pays nothing until ``ends_at`` (BIL-1)."""
 
     org_id: Hex24

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from shared.events.contracts import Registry
-from shared.events.fields import Items, Text, Whole
+from shared.events.fields import Event, Items, Text, Whole
 
 
 def catalogue(contracts: Registry) -> str:
@@ -29,11 +28,11 @@ def catalogue(contracts: Registry) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _event(event: type, version: int) -> list[str]:
+def _event(event: type[Event], version: int) -> list[str]:
     hints = typing.get_type_hints(event, include_extras=True)
     lines = ["", f"### {event.__name__} (version {version})", "", " ".join((event.__doc__ or "").split()), ""]
     lines += ["| field | holds |", "|---|---|"]
-    lines += [f"| `{field.name}` | {_words(hints[field.name])} |" for field in dataclasses.fields(event)]
+    lines += [f"| `{name}` | {_words(hints[name])} |" for name in event.__struct_fields__]
     return lines
 
 

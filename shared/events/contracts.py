@@ -21,7 +21,7 @@ import msgspec
 from shared.context import Context
 from shared.errors import Misuse
 from shared.events import billing, devices, firmware, gateway, orgs
-from shared.events.fields import Items, Text, Whole
+from shared.events.fields import Event, Items, Text, Whole
 from shared.events.quick import Check, quick_check
 from shared.ids import event_id
 from shared.store.port import New, Recorded
@@ -50,7 +50,7 @@ class Contract:
     ones: ``upcasters[n]`` turns the data of version n into that of n + 1."""
 
     service: str
-    event: type
+    event: type[Event]
     version: int = 1
     upcasters: Mapping[int, Upcaster] = dataclasses.field(default_factory=dict)
 
@@ -60,12 +60,10 @@ class Contract:
         return self.event.__name__
 
 
-def schema_of(event: type) -> ma.Schema:
+def schema_of(event: type[Event]) -> ma.Schema:
     """The marshmallow schema of an event class; every field needs a limit from ``shared.events.fields``."""
     hints = typing.get_type_hints(event, include_extras=True)
-    fields = {
-        field.name: _field(hints[field.name], f"{event.__name__}.{field.name}") for field in dataclasses.fields(event)
-    }
+    fields = {name: _field(hints[name], f"{event.__name__}.{name}") for name in event.__struct_fields__}
     return ma.Schema.from_dict(fields, name=event.__name__)(unknown=ma.RAISE)
 
 
@@ -85,7 +83,7 @@ def _field(hint: Any, where: str, *, nullable: bool = False) -> ma.fields.Field[
         return _TrueOrFalse(**options)
     if hint is datetime:
         return ma.fields.AwareDateTime(format="iso", **options)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(hint, type) and issubclass(hint, Event):
         return ma.fields.Nested(schema_of(hint), **options)
     raise Misuse(f"{where}: {hint!r} has no limit")
 
@@ -213,7 +211,7 @@ def metadata(recorded: Recorded) -> Metadata:
     return _metadata_decoder.decode(recorded.meta)
 
 
-def _contracts(service: str, *events: type) -> list[Contract]:
+def _contracts(service: str, *events: type[Event]) -> list[Contract]:
     return [Contract(service, event) for event in events]
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from shared.events.fields import Count, Digest, FirmwareVersion, Hex24, Items, ProductNumber, Text
+from shared.events.fields import Count, Digest, Event, FirmwareVersion, Hex24, Items, ProductNumber, Text
 
 GroupName = Annotated[str, Text(64, 1, r"[a-z0-9_-]+")]
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceImported:
+class DeviceImported(Event, frozen=True):
     """The device is a member of the product. ``forced``: it counts as this product whatever it reports (DEV-3)."""
 
     device_id: Hex24
@@ -19,24 +17,21 @@ class DeviceImported:
     forced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceForced:
+class DeviceForced(Event, frozen=True):
     """A member counts as this product from now on, whatever its firmware reports (DEV-3)."""
 
     device_id: Hex24
     product_id: ProductNumber
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceQuarantined:
+class DeviceQuarantined(Event, frozen=True):
     """It reported the product without being imported into it (DEV-4)."""
 
     device_id: Hex24
     product_id: ProductNumber
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceApproved:
+class DeviceApproved(Event, frozen=True):
     """It left quarantine and is a full member (DEV-4)."""
 
     device_id: Hex24
@@ -44,24 +39,21 @@ class DeviceApproved:
     forced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceDenied:
+class DeviceDenied(Event, frozen=True):
     """The team wants nothing to do with it (DEV-4)."""
 
     device_id: Hex24
     product_id: ProductNumber
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRemoved:
+class DeviceRemoved(Event, frozen=True):
     """It left the product; its history stays (DEV-8). Its token stops working."""
 
     device_id: Hex24
     product_id: ProductNumber
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceDescribed:
+class DeviceDescribed(Event, frozen=True):
     """Name and notes as they are now (DEV-6); empty text means none."""
 
     device_id: Hex24
@@ -70,8 +62,7 @@ class DeviceDescribed:
     notes: Annotated[str, Text(4_000)]
 
 
-@dataclass(frozen=True, slots=True)
-class DevelopmentMarked:
+class DevelopmentMarked(Event, frozen=True):
     """It joined or left the test group (DEV-5)."""
 
     device_id: Hex24
@@ -79,8 +70,7 @@ class DevelopmentMarked:
     development: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceGrouped:
+class DeviceGrouped(Event, frozen=True):
     """Its groups as they are now, sorted (DEV-6)."""
 
     device_id: Hex24
@@ -88,8 +78,7 @@ class DeviceGrouped:
     groups: Annotated[list[GroupName], Items(100)]
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceLocked:
+class DeviceLocked(Event, frozen=True):
     """It must run this version and gets no other (FW-3); ``flash``: at once, not at its next connection."""
 
     device_id: Hex24
@@ -98,16 +87,14 @@ class DeviceLocked:
     flash: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceUnlocked:
+class DeviceUnlocked(Event, frozen=True):
     """Releases apply to it again (FW-3)."""
 
     device_id: Hex24
     product_id: ProductNumber
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceTokenReplaced:
+class DeviceTokenReplaced(Event, frozen=True):
     """It authenticates with the token of this digest from now on, and with no earlier one."""
 
     device_id: Hex24
@@ -115,8 +102,7 @@ class DeviceTokenReplaced:
     token_digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class ImportProblem:
+class ImportProblem(Event, frozen=True):
     """A line that was refused; ``line`` counts from 1 over all lines of the file, ``text`` is cut at 64 characters."""
 
     line: Count
@@ -125,8 +111,7 @@ class ImportProblem:
     reason: Annotated[str, Text(256)]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportStarted:
+class ImportStarted(Event, frozen=True):
     """A file of device IDs is being imported (DEV-1); the file is the blob of this digest."""
 
     import_id: Hex24
@@ -137,8 +122,7 @@ class ImportStarted:
     forced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ImportAdvanced:
+class ImportAdvanced(Event, frozen=True):
     """The lines up to ``lines_done`` are dealt with; the counts are of all lines so far, the problems new ones."""
 
     import_id: Hex24
@@ -151,8 +135,7 @@ class ImportAdvanced:
     problems: Annotated[list[ImportProblem], Items(1_000)]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportFinished:
+class ImportFinished(Event, frozen=True):
     """Every line of the file is dealt with."""
 
     import_id: Hex24

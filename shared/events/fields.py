@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
+import msgspec
+
 from shared.ids import MAX_FIRMWARE_VERSION
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """What every event class is: immutable, equal by its fields, read from JSON in half the time of a dataclass.
+
+    The collector of cycles passes events by: they hold nothing that could refer back to them.
+    """
 
 
 @dataclass(frozen=True, slots=True)

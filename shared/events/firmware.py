@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
-from shared.events.fields import Count, Description, Digest, FirmwareVersion, Hex24, ProductNumber, Text, Title
+from shared.events.fields import Count, Description, Digest, Event, FirmwareVersion, Hex24, ProductNumber, Text, Title
 
 
-@dataclass(frozen=True, slots=True)
-class VersionUploaded:
+class VersionUploaded(Event, frozen=True):
     """A version exists; its image is the blob of this digest (FW-1)."""
 
     product_id: ProductNumber
@@ -22,8 +20,7 @@ class VersionUploaded:
     uploaded_by: Annotated[str, Text(320, 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class VersionFirstRan:
+class VersionFirstRan(Event, frozen=True):
     """For the first time a device that counts as the product's reported that it runs this version (FW-5)."""
 
     product_id: ProductNumber
@@ -31,8 +28,7 @@ class VersionFirstRan:
     device_id: Hex24
 
 
-@dataclass(frozen=True, slots=True)
-class FirmwareReleased:
+class FirmwareReleased(Event, frozen=True):
     """This version is what the product's devices should run (FW-4). ``intelligent``: devices that are online are
     offered it now, the others at their next connection."""
 
@@ -42,8 +38,7 @@ class FirmwareReleased:
     intelligent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseWithdrawn:
+class ReleaseWithdrawn(Event, frozen=True):
     """No version is the product's default any more; nothing is sent to devices because of it."""
 
     product_id: ProductNumber

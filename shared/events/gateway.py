@@ -8,11 +8,11 @@ gateway process, numbered upwards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from shared.events.fields import (
     Count,
+    Event,
     FirmwareVersion,
     Hex24,
     Moment,
@@ -26,8 +26,7 @@ GatewayName = Annotated[str, Text(64, 1, r"[a-z0-9][a-z0-9_-]*")]
 Address = Annotated[str, Text(64)]
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayStarted:
+class GatewayStarted(Event, frozen=True):
     """Sessions of earlier epochs of this gateway are over."""
 
     gateway: GatewayName
@@ -35,32 +34,28 @@ class GatewayStarted:
     lease_s: Count
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayBeat:
+class GatewayBeat(Event, frozen=True):
     """The gateway lives; without another beat within its lease its devices are put offline (DEV-7)."""
 
     gateway: GatewayName
     epoch: Count
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayStopped:
+class GatewayStopped(Event, frozen=True):
     """It closed all sessions and ended in order."""
 
     gateway: GatewayName
     epoch: Count
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayLost:
+class GatewayLost(Event, frozen=True):
     """It missed its lease (written by the devices service); its sessions are ended one by one behind this."""
 
     gateway: GatewayName
     epoch: Count
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceConnected:
+class DeviceConnected(Event, frozen=True):
     """Online (DEV-7). ``product_id`` is the product it is a member of, if any."""
 
     device_id: Hex24
@@ -75,8 +70,7 @@ class DeviceConnected:
     client_id: Annotated[str, Text(256)]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionReplaced:
+class SessionReplaced(Event, frozen=True):
     """A newer connection of the same device took over; it never went offline in between."""
 
     device_id: Hex24
@@ -92,8 +86,7 @@ class SessionReplaced:
     replaced_address: Address
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceDisconnected:
+class DeviceDisconnected(Event, frozen=True):
     """This session is over. ``gateway_lost`` ones are written by the devices service."""
 
     device_id: Hex24
@@ -109,8 +102,7 @@ class DeviceDisconnected:
     messages_out: Count
 
 
-@dataclass(frozen=True, slots=True)
-class FirmwareReported:
+class FirmwareReported(Event, frozen=True):
     """What the device says it runs; only changes are recorded.
 
     ``reported_product`` and ``version`` are None when the device did not say; ``title`` and ``text`` are what it sent.
@@ -129,8 +121,7 @@ class FirmwareReported:
     session: Count
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateStarted:
+class UpdateStarted(Event, frozen=True):
     """An attempt to bring one device to one version (FW-7). ``attempt`` counts from 1 for this device and version."""
 
     device_id: Hex24
@@ -141,8 +132,7 @@ class UpdateStarted:
     size_bytes: Count
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateAdvanced:
+class UpdateAdvanced(Event, frozen=True):
     """How far the attempt is; at most every 5 % and 2 s."""
 
     device_id: Hex24
@@ -153,8 +143,7 @@ class UpdateAdvanced:
     percent: Count
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateInterrupted:
+class UpdateInterrupted(Event, frozen=True):
     """The connection was lost before the device began to apply it; not a failure, offered again."""
 
     device_id: Hex24
@@ -164,8 +153,7 @@ class UpdateInterrupted:
     percent: Count
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateSucceeded:
+class UpdateSucceeded(Event, frozen=True):
     """The device came back and reported the version; nothing else counts as done (FW-7)."""
 
     device_id: Hex24
@@ -174,8 +162,7 @@ class UpdateSucceeded:
     attempt: Count
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateFailed:
+class UpdateFailed(Event, frozen=True):
     """The attempt is over without success. After the third failure of a version the device is left alone (FW-7)."""
 
     device_id: Hex24
@@ -195,8 +182,7 @@ class UpdateFailed:
     failures: Count
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceMisbehaved:
+class DeviceMisbehaved(Event, frozen=True):
     """It broke the protocol; at most one a kind and minute, with the count since the last."""
 
     device_id: Hex24
@@ -206,8 +192,7 @@ class DeviceMisbehaved:
     count: Count
 
 
-@dataclass(frozen=True, slots=True)
-class DevicePublished:
+class DevicePublished(Event, frozen=True):
     """What a device published (LOG-1). Not a domain event: kept in the product's log, stream ``log-<product id>``
     of the log store, with bounded history. ``data`` is text; JSON is its JSON text. ``device_at`` is the device's
     own time, ``version`` the firmware that it reported."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from shared.events.fields import (
     Description,
     Digest,
     Email,
+    Event,
     Hex24,
     Moment,
     PlatformId,
@@ -24,8 +24,7 @@ DeviceType = Literal["Core", "Photon", "P0", "P1", "Electron", "mqtt"]
 Client = Annotated[str, Text(64, 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class NameReserved:
+class NameReserved(Event, frozen=True):
     """Stream ``name-<kind>-<digest of the name>``: this name belongs to that holder, all over the installation."""
 
     kind: Literal["email", "org_slug", "product_slug", "product_name"]
@@ -33,8 +32,7 @@ class NameReserved:
     holder_stream: Annotated[str, Text(128, 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class AccountCreated:
+class AccountCreated(Event, frozen=True):
     """Stream ``account-<id>``. The password is an argon2id hash in PHC form."""
 
     account_id: Hex24
@@ -45,8 +43,7 @@ class AccountCreated:
     company_name: Annotated[str, Text(128)]
 
 
-@dataclass(frozen=True, slots=True)
-class OrganizationFounded:
+class OrganizationFounded(Event, frozen=True):
     """Stream ``account-<id>``: from now on the account belongs to this organization (ACC-4); it is then created."""
 
     account_id: Hex24
@@ -57,8 +54,7 @@ class OrganizationFounded:
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class OrganizationCreated:
+class OrganizationCreated(Event, frozen=True):
     """Stream ``org-<id>``: it exists, with its creator as first member (ORG-1, ORG-2)."""
 
     org_id: Hex24
@@ -69,8 +65,7 @@ class OrganizationCreated:
     owner_email: Email
 
 
-@dataclass(frozen=True, slots=True)
-class MemberJoined:
+class MemberJoined(Event, frozen=True):
     """Stream ``org-<id>``: full access to the organization (ORG-5)."""
 
     org_id: Hex24
@@ -79,8 +74,7 @@ class MemberJoined:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
-class TokenIssued:
+class TokenIssued(Event, frozen=True):
     """Stream ``token-<id>``. Digests only; ``hint`` is the last four characters. No ``expires_at``: never (ACC-2)."""
 
     token_id: Hex24
@@ -93,8 +87,7 @@ class TokenIssued:
     refresh_expires_at: Moment
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRevoked:
+class TokenRevoked(Event, frozen=True):
     """Stream ``token-<id>``: neither the token nor its refresh token works any more."""
 
     token_id: Hex24
@@ -102,8 +95,7 @@ class TokenRevoked:
     reason: Literal["revoked", "refreshed", "password_changed"]
 
 
-@dataclass(frozen=True, slots=True)
-class ProductCreated:
+class ProductCreated(Event, frozen=True):
     """Stream ``product-<id>`` (PRD-1). ``platform_id`` is 65535 for ``mqtt``."""
 
     product_id: ProductNumber

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -216,8 +216,8 @@ def test_the_fate_of_an_update_is_kept():  # FW-7
     assert fate(started, half) == ("downloading", 50, 0, None)
     assert fate(started, half, update(g.UpdateInterrupted, percent=50)) == ("interrupted", 50, 0, None)
     assert fate(started, half, failed) == ("failed", 50, 1, "stalled")
-    assert fate(started, failed, replace(started, attempt=2)) == ("started", 0, 1, None)
-    assert fate(started, failed, replace(started, version=4)) == ("started", 0, 0, None)
+    assert fate(started, failed, msgspec.structs.replace(started, attempt=2)) == ("started", 0, 1, None)
+    assert fate(started, failed, msgspec.structs.replace(started, version=4)) == ("started", 0, 0, None)
     assert fate(started, failed, update(g.UpdateSucceeded)) == ("succeeded", 100, 0, None)
 
 

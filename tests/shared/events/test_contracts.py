@@ -15,7 +15,7 @@ from shared.errors import Misuse
 from shared.events.catalogue import catalogue
 from shared.events.contracts import CONTRACTS, Contract, Registry, UnknownEvent, metadata, schema_of
 from shared.events.devices import DeviceImported, ImportAdvanced, ImportProblem
-from shared.events.fields import Text
+from shared.events.fields import Event, Text
 from shared.events.firmware import FirmwareReleased
 from shared.events.orgs import TokenIssued
 from shared.events.quick import quick_check
@@ -108,8 +108,7 @@ def test_a_type_or_version_from_a_newer_release_is_unknown() -> None:
         CONTRACTS.decode(recorded(event, meta=meta))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DeviceNamed:
+class DeviceNamed(Event, frozen=True):
     """A third version: version 1 had ``title``, version 2 ``name``, version 3 says who."""
 
     name: typing.Annotated[str, Text(64)]
@@ -141,8 +140,7 @@ def test_a_gap_in_the_upcasters_is_found_at_start() -> None:
 
 
 def test_a_field_without_a_limit_is_no_contract() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Unlimited:
+    class Unlimited(Event, frozen=True):
         text: str
 
     with pytest.raises(Misuse, match=r"Unlimited.text: .* has no limit"):
@@ -201,8 +199,8 @@ def test_the_catalogue_names_every_event_and_field() -> None:
     page = catalogue(CONTRACTS)
     for contract in CONTRACTS:
         assert f"### {contract.name} (version {contract.version})" in page
-        for field in dataclasses.fields(contract.event):
-            assert f"| `{field.name}` |" in page
+        for name in contract.event.__struct_fields__:
+            assert f"| `{name}` |" in page
 
 
 @given(st.data())
