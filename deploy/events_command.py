@@ -1,25 +1,28 @@
-"""``flotilla events``: read, follow and export streams (EVT-3)."""
+"""``flotilla events``: read and follow streams, and carry them from store to store (EVT-3)."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deploy import carry_commands
 from shared.bus.messages import to_message
 from shared.errors import NotFound
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import CaughtUp, EventStore, Only, Position, Recorded, StreamNotFound
 
-app = typer.Typer(help="Read, follow and export event streams.", no_args_is_help=True)
+app = typer.Typer(help="Read, follow, export, import and mirror event streams.", no_args_is_help=True)
+app.command()(carry_commands.export)
+app.command()(carry_commands.verify)
+app.command("import")(carry_commands.import_)
+app.command()(carry_commands.mirror)
 console = Console()
 PAGE = 1_000
 
@@ -69,30 +72,6 @@ def show(
             console.print_json(json.dumps(message["data"]))
 
 
-@app.command()
-def export(
-    out: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
-    data: Data = None,
-    types: Types = None,
-    streams: Prefixes = None,
-) -> None:
-    """All events as NDJSON, one message a line, in order of position."""
-    only = _only(types, streams)
-    with _store(data) as store:
-        head = store.head()
-        target = out.open("w", encoding="utf-8") if out else sys.stdout
-        count = 0
-        with _bar("exporting", head, quiet=out is None) as moved:
-            for event in _until(store, only, head):
-                target.write(json.dumps(to_message(event), separators=(",", ":")) + "\n")
-                count += 1
-                if count % PAGE == 0:
-                    moved(event.position)
-        if out:
-            target.close()
-            console.print(f"{count} events in {out}", highlight=False)
-
-
 @contextmanager
 def _store(data: Path | None) -> Iterator[EventStore]:
     store = open_store(Settings.load(data=data).store)
@@ -100,15 +79,6 @@ def _store(data: Path | None) -> Iterator[EventStore]:
         yield store
     finally:
         store.close()
-
-
-@contextmanager
-def _bar(text: str, total: Position | None, *, quiet: bool) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task(text, total=total or 0)
-        yield lambda position: progress.update(task, completed=position)
-        progress.update(task, completed=total or 0)
 
 
 def _only(types: list[str] | None, streams: list[str] | None) -> Only:

@@ -27,17 +27,19 @@ def append_bytes(stream: str, expected: int | Expected, events: Sequence[New]) -
         raise Misuse(f"nothing to append to {stream}")
     if len(events) > MAX_APPEND_EVENTS:
         raise AppendTooLarge(f"{len(events)} events, at most {MAX_APPEND_EVENTS} in one append")
-    total = 0
-    for event in events:
-        kind, data, meta = event.type, event.data, event.meta
-        if not _is_type(kind):
-            raise Misuse(f"{kind[:MAX_NAME]!r} cannot be the type of an event")
-        if not (isinstance(data, bytes) and isinstance(meta, bytes)):
-            raise Misuse(f"data and metadata of {kind} must be bytes")
-        total += len(data) + len(meta) + 2 * len(kind)
+    total = sum([check_event(event.type, event.data, event.meta) for event in events])
     if total > MAX_APPEND_BYTES:
         raise AppendTooLarge(f"{total} bytes, at most {MAX_APPEND_BYTES} in one append")
     return total
+
+
+def check_event(kind: str, data: bytes, meta: bytes) -> int:
+    """The size that counts for the limit. Raises ``Misuse`` for what no event can be."""
+    if not _is_type(kind):
+        raise Misuse(f"{kind[:MAX_NAME]!r} cannot be the type of an event")
+    if not (isinstance(data, bytes) and isinstance(meta, bytes)):
+        raise Misuse(f"data and metadata of {kind} must be bytes")
+    return len(data) + len(meta) + 2 * len(kind)
 
 
 @lru_cache(1_024)

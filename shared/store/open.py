@@ -13,11 +13,12 @@ _OF_A_CLUSTER = ("esdb://", "esdb+discover://")
 _OF_THE_EXTRA = ("esdbclient", "grpc", "google")
 
 
-def open_store(url: str, *, clock: Clock = system_clock) -> EventStore:
+def open_store(url: str, *, clock: Clock = system_clock, alone: bool = False) -> EventStore:
     """The event store at ``sqlite:///absolute/path`` (a fourth slash is forgiven), made if it is not there, or in an
     EventStoreDB cluster, ``esdb://user:password@host:port,host:port?Tls=…`` or ``esdb+discover://…``.
 
     SQLite: ``?durability=normal`` gives up the last moments before a power failure, ``full`` (the default) nothing.
+    ``alone``: no other thread of this process will be busy; reading is then faster.
     A cluster is connected at the first call, and its times are the server's, not those of ``clock``.
     Raises ``Refused``: ``bad_setting`` for any other URL, ``missing_extra`` when the cluster's client is not installed.
     """
@@ -35,7 +36,7 @@ def open_store(url: str, *, clock: Clock = system_clock) -> EventStore:
         raise Refused("bad_setting", f"{url!r}: the only option is durability=normal or durability=full")
     from shared.store.sqlite import SqliteEventStore  # whoever needs the port alone does not pay for an adapter
 
-    return SqliteEventStore("/" + path.lstrip("/"), clock=clock, durable=durability)
+    return SqliteEventStore("/" + path.lstrip("/"), clock=clock, durable=durability, alone=alone)
 
 
 def _open_cluster(url: str) -> EventStore:

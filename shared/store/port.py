@@ -13,6 +13,7 @@ import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NewType, Protocol
 from uuid import UUID
 
@@ -47,6 +48,12 @@ class New:
     type: str
     data: bytes
     meta: bytes
+
+
+@lru_cache(1_024)
+def _moment(at_us: int) -> datetime:
+    """Remembered, because what was appended together has one time."""
+    return _EPOCH + timedelta(microseconds=at_us)
 
 
 class Recorded(tuple[bytes, str, str, int, Position, int, bytes, bytes]):
@@ -93,7 +100,7 @@ class Recorded(tuple[bytes, str, str, int, Position, int, bytes, bytes]):
 
     @property
     def at(self) -> datetime:
-        return _EPOCH + timedelta(microseconds=self[5])
+        return _moment(self[5])
 
     @property
     def data(self) -> bytes:
@@ -199,6 +206,11 @@ class EventStore(Protocol):
 
     def read_all(self, after: Position | None = None, limit: int = 1_000, only: Only = Only()) -> Page:
         """Events of all streams behind ``after``, at most ``limit``. Truncated or deleted events may still appear."""
+        ...
+
+    def at(self, position: Position) -> Recorded:
+        """The event at exactly this position, one that the store gave out. Raises ``shared.errors.NotFound`` when none
+        is there: it was forgotten, or never was."""
         ...
 
     def head(self) -> Position | None:

@@ -65,8 +65,10 @@ def test_show_of_a_stream_that_is_not_there_says_so(data: Path) -> None:
 
 
 def test_export_writes_every_event_as_a_line(data: Path) -> None:
-    run("events", "export", "--out", str(data / "out.ndjson"), "--stream", f"device-{IDS[0]}", data=data)
+    run("events", "export", str(data / "out.ndjson"), "--stream", f"device-{IDS[0]}", data=data)
     lines = [json.loads(line) for line in (data / "out.ndjson").read_text().splitlines()]
+    assert [line["type"] for line in (lines[0], lines.pop())] == ["$archive", "$end"]
+    del lines[0]
     assert [(line["type"], line["version"]) for line in lines] == [("DeviceImported", 0), ("DeviceDescribed", 1)]
 
 

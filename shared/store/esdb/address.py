@@ -19,6 +19,7 @@ DEFAULTS = {
 }
 """What is added where the URL does not say it; times in seconds, those of keep-alive in milliseconds."""
 
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
 _FILES = ("TlsCaFile", "UserCertFile", "UserKeyFile")
 
 
@@ -49,6 +50,8 @@ def _check_options(shown: str, spec: ConnectionSpec) -> None:
         path = getattr(options, name)
         if path is not None and not Path(path).is_file():
             raise Refused("bad_setting", f"event store {shown}: {name} is no file: {path}")
+    if options.TlsCaFile and _BEGIN not in Path(options.TlsCaFile).read_bytes():
+        raise Refused("bad_setting", f"event store {shown}: TlsCaFile holds no certificate (PEM): {options.TlsCaFile}")
     if min(options.DefaultDeadline or 0, options.GossipTimeout, options.MaxDiscoverAttempts) < 1:
         raise Refused("bad_setting", f"event store {shown}: deadline, gossip timeout and attempts must be at least 1")
     if min(options.KeepAliveInterval or 0, options.KeepAliveTimeout or 0) < 1:

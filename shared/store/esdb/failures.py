@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 from esdbclient.exceptions import (
     AccessDeniedError,
@@ -21,6 +23,15 @@ FAILURES = (EventStoreDBClientException, grpc.RpcError, ValueError)
 """All that the client raises; ``ValueError`` is gRPC's for a channel that was closed meanwhile."""
 
 _FORBIDDEN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+_HINTS = (
+    ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not one of the CA in TlsCaFile of the URL"),
+    ("not in peer certificate", "the server's certificate (of the CA in TlsCaFile) is not for the host in the URL"),
+    ("empty address list", "there may be no certificate that can be read in TlsCaFile of the URL"),
+    ("WRONG_VERSION_NUMBER", "the server does not speak TLS: it wants Tls=false in the URL"),
+    ("failed to connect.*Socket closed", "the server hangs up: it may want Tls=true in the URL"),
+    ("grpc_status:16", "access denied; check the user in the URL"),
+)
+"""What gRPC says when no connection comes about, and which part of the URL that is about."""
 _NOT_LEADER = "this node is not the leader: name all nodes of the cluster, or use esdb+discover://"
 
 
@@ -55,9 +66,11 @@ def text(failure: Exception) -> str:
     if isinstance(failure, NodeIsNotLeader):
         return _NOT_LEADER
     call = _call(failure)
-    if call is None:
-        return f"{type(failure).__name__} {failure}".strip()
-    return f"{call.code().name} {call.details() or ''}".strip()
+    said = f"{type(failure).__name__} {failure}" if call is None else f"{call.code().name} {call.details() or ''}"
+    hint = next((meaning for sign, meaning in _HINTS if re.search(sign, said, re.DOTALL)), None)
+    if hint is None:
+        return said.strip()
+    return hint if "\n" in said else f"{hint} ({said.strip()})"
 
 
 def _certain(failure: Exception, doing: str) -> FlotillaError | None:

@@ -13,7 +13,7 @@ from shared.store.port import StreamTombstoned
 
 ATTEMPTS = 8
 """How often a truncation begins anew because somebody else changed the stream or its metadata."""
-_TRUNCATE_BEFORE = "$tb"
+TRUNCATE_BEFORE = "$tb"
 
 
 def truncate(connection: Connection, stream: str, before: int) -> None:
@@ -39,9 +39,24 @@ def _truncate(client: EventStoreDBClient, stream: str, before: int, timeout_s: f
         client.delete_stream(stream, current_version=last, timeout=timeout_s)
         return
     metadata, version = client.get_stream_metadata(stream, timeout=timeout_s)
-    if before > metadata.get(_TRUNCATE_BEFORE, 0):
-        metadata[_TRUNCATE_BEFORE] = before
+    if before > metadata.get(TRUNCATE_BEFORE, 0):
+        metadata[TRUNCATE_BEFORE] = before
         client.set_stream_metadata(stream, metadata=metadata, current_version=version, timeout=timeout_s)
+
+
+def truncate_unseen(client: EventStoreDBClient, stream: str, before: int) -> None:
+    """Let nobody read the events below ``before``, which need not be there yet. Raises what the client raises."""
+    for _ in range(ATTEMPTS):
+        metadata, version = client.get_stream_metadata(stream)
+        if metadata.get(TRUNCATE_BEFORE, 0) >= before:
+            return
+        metadata[TRUNCATE_BEFORE] = before
+        try:
+            client.set_stream_metadata(stream, metadata=metadata, current_version=version)
+        except WrongCurrentVersion:
+            continue
+        return
+    raise Unavailable(f"truncate {stream}: others change it all the time")
 
 
 def delete(connection: Connection, stream: str, forever: bool) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from esdbclient.exceptions import DeadlineExceeded
 
-from shared.errors import Misuse, Unavailable
+from shared.errors import Misuse, NotFound, Unavailable
 from shared.store.esdb.client import positions
 from shared.store.esdb.connection import Connection
 from shared.store.esdb.failures import FAILURES, explained
 from shared.store.esdb.wire import END, SYSTEM, filter_of, fits
-from shared.store.port import Only, Page, Position, Recorded
+from shared.store.port import Only, Page, Position, Recorded, StreamNotFound, StreamTombstoned
 
 PAGE = 1_000
 """Most events asked for in one call when a stream is read."""
 PAGE_S = 10.0
 SCAN_S = 5.0
 """How long a filtered page looks for events that match before it says how far it has looked."""
+LONG_S = 120.0
+"""How long a search for rare events among all may take."""
 WINDOW = 100
 STEP = 10
 """After ``WINDOW * STEP`` events that a filtered subscription has looked at, the server says where it is."""
@@ -65,6 +69,49 @@ class Reading:
         is_end = len(events) <= limit
         events = events[:limit]
         return _page(events, events[-1].position if events else after, is_end, only)
+
+    def at(self, position: int) -> Recorded:
+        """As ``EventStore.at``. The log may still hold what its stream does not show any more, so both are asked."""
+        event = self._in_log(position) if 0 < position < END else None
+        if event is None or not self._is_shown(event):
+            raise NotFound(f"there is no event at position {position}: it was forgotten, or never was")
+        return event
+
+    def metadata(self) -> Iterator[Recorded]:
+        """All metadata that streams ever got, oldest first: of each stream the last one counts."""
+        return self._raw({"filter_include": [r"\$\$[\s\S]*"], "filter_by_stream_name": True})
+
+    def tombstones(self) -> Iterator[Recorded]:
+        """The last event of each stream that was deleted for ever."""
+        return self._raw({"filter_include": [r"\$streamDeleted"]})
+
+    def last_of_deleted(self, stream: str) -> int | None:
+        """The last version of a stream that cannot be read by its name; None if the server has none of its events."""
+        where = {"filter_include": [re.escape(stream)], "filter_by_stream_name": True, "backwards": True, "limit": 1}
+        last = self._fetch(stream, where, LONG_S)
+        return last[0].version if last else None
+
+    def _raw(self, where: dict[str, Any]) -> Iterator[Recorded]:
+        after = 0
+        while True:
+            events = self._behind(after, self._fetch("read of all", {"limit": PAGE, **_from(after), **where}, LONG_S))
+            yield from events
+            if len(events) < PAGE - 1:
+                return
+            after = events[-1].position
+
+    def _in_log(self, position: int) -> Recorded | None:
+        try:
+            found = self._fetch("read of all", {"limit": 1, **_from(position)}, self._page_s)
+        except Misuse:  # the server's word for a position where no event begins
+            return None
+        return next((each for each in found if each.position == position and fits(each, _EVERYTHING)), None)
+
+    def _is_shown(self, event: Recorded) -> bool:
+        try:
+            return event in self.stream(event.stream, event.version, 1, False)
+        except (StreamNotFound, StreamTombstoned):
+            return False
 
     def _filtered(self, after: int, limit: int, only: Only) -> Page:
         """The head is read first: all up to it is visible to what is read then."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.errors import Misuse
+from shared.store.carrying import Forgotten
 from shared.store.esdb import forget
 from shared.store.esdb.address import checked
 from shared.store.esdb.connection import Connection
 from shared.store.esdb.doorbell import Doorbell
 from shared.store.esdb.reading import PAGE_S, SCAN_S, Reading, everything
+from shared.store.esdb.restore import Restoring
 from shared.store.esdb.writing import Outcome, Writing, check_stream
 from shared.store.port import Append, Appended, Expected, New, Only, Page, Position, Recorded
 from shared.store.subscription import PagedSubscription
@@ -31,6 +33,7 @@ class EsdbEventStore:
         self._connection = Connection(checked(url))
         self._reading = Reading(self._connection, page_s=page_s, scan_s=scan_s)
         self._writing = Writing(self._connection, self._reading)
+        self._restoring = Restoring(self._connection, self._reading, self._writing)
         self._doorbell = Doorbell(self._bell, self._reading.head)
 
     def append(self, stream: str, expected: int | Expected, events: Sequence[New]) -> Appended:
@@ -56,6 +59,11 @@ class EsdbEventStore:
         """See the port. A filtered page takes some ``scan_s`` at most, and says how far it has looked."""
         self._connection.check()
         return self._reading.page(after or 0, limit, only)
+
+    def at(self, position: Position) -> Recorded:
+        """See the port."""
+        self._connection.check()
+        return self._reading.at(position)
 
     def head(self) -> Position | None:
         """See the port."""
@@ -95,6 +103,26 @@ class EsdbEventStore:
         self._connection.check()
         check_stream(stream)
         forget.delete(self._connection, stream, forever)
+
+    @property
+    def keeps_positions(self) -> bool:
+        """See ``Carrying``: the server gives its own."""
+        return False
+
+    def forgotten(self) -> Iterator[Forgotten]:
+        """See ``Carrying``."""
+        self._connection.check()
+        return self._restoring.forgotten()
+
+    def begin(self, streams: Sequence[Forgotten]) -> None:
+        """See ``Carrying``."""
+        self._connection.check()
+        self._restoring.begin(streams)
+
+    def restore(self, events: Sequence[Recorded]) -> None:
+        """See ``Carrying``; a few hundred appends a call, each all or nothing, so a part of them may be stored."""
+        self._connection.check()
+        self._restoring.restore(events)
 
     @property
     def is_closed(self) -> bool:

@@ -11,6 +11,7 @@ from esdbclient.exceptions import WrongCurrentVersion
 from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 from esdbclient.streams import StreamsService
 
+from shared.store.esdb import times
 from shared.store.port import Only, Position, Recorded
 
 END = 2**63
@@ -71,8 +72,9 @@ def correlation(response: streams_pb2.BatchAppendResp) -> UUID:
 
 
 def recorded(event: streams_pb2.ReadResp.ReadEvent.RecordedEvent) -> Recorded:
-    """An event as the port gives it; the server's time is in 100 ns."""
+    """An event as the port gives it; the server's time is in 100 ns, unless the event has an original one."""
     about = event.metadata
+    at_us, meta = times.read(event.custom_metadata, int(about["created"]) // 10)
     return _new(
         Recorded,
         (
@@ -81,9 +83,9 @@ def recorded(event: streams_pb2.ReadResp.ReadEvent.RecordedEvent) -> Recorded:
             event.stream_identifier.stream_name.decode(),
             event.stream_revision,
             Position(event.commit_position),
-            int(about["created"]) // 10,
+            at_us,
             event.data,
-            event.custom_metadata,
+            meta,
         ),
     )
 

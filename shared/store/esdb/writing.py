@@ -68,11 +68,12 @@ class Writing:
         """As ``EventStore.append_many``; those to one stream follow one another."""
         outcomes: list[Outcome] = [Misuse("not appended")] * len(appends)
         for wave in _waves(appends, outcomes):
-            for index, outcome in zip(wave, self._pipelined([appends[index] for index in wave]), strict=True):
+            for index, outcome in zip(wave, self.pipelined([appends[index] for index in wave]), strict=True):
                 outcomes[index] = outcome
         return outcomes
 
-    def _pipelined(self, wave: Sequence[Append]) -> Iterator[Outcome]:
+    def pipelined(self, wave: Sequence[Append]) -> Iterator[Outcome]:
+        """The outcomes of appends that are sent in one call and done in their order; all are checked already."""
         client = self._connection.client()
         keys = [uuid4() for _ in wave]
         wanted = {key: _request(key, append, client.deadline_s) for key, append in zip(keys, wave, strict=True)}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from shared.errors import Conflict
-from shared.store.port import ANY, Append, Appended, Expected, New, Position, StreamTombstoned
+from shared.store.port import ANY, Append, Appended, Expected, New, Position, Recorded, StreamTombstoned
 from shared.store.sqlite.schema import ALIVE, HEAD, TOMBSTONED
 
 RECENT = 64
@@ -114,13 +114,18 @@ class Batch:
 
     def append_many(self, appends: Sequence[Append]) -> list[Appended | Exception]:
         """The same for each."""
+        self.streams(append.stream for append in appends)
+        return [self.append(append.stream, append.expected, append.events) for append in appends]
+
+    def streams(self, names: Iterable[str]) -> dict[str, Stream]:
+        """All that are known in this transaction, among them these, which are looked up together."""
         known = self.known.streams
-        missing = {append.stream for append in appends if append.stream not in known}
+        missing = {name for name in names if name not in known}
         if missing:
             known.update((name, Stream(0, name, is_new=True)) for name in missing)
             for name, *row in self.db.execute(_FIND_MANY, (json.dumps([*missing]),)):
                 known[name] = Stream(row[0], name, row[1], row[2], row[3])
-        return [self.append(append.stream, append.expected, append.events) for append in appends]
+        return known
 
     def stream(self, name: str) -> Stream:
         """The stream as it stands in this transaction; a new one is only written once it is changed."""
@@ -139,6 +144,17 @@ class Batch:
             self._changed.append(stream)
             if stream.id == 0:
                 stream.id = self._new_stream_id()
+
+    def put(self, stream: Stream, event: Recorded) -> None:
+        """An event with its own position, version and time, which fit behind what there is. Where versions are missing
+        before it, those below are forgotten."""
+        self.change(stream)
+        if event.version > stream.version + 1:
+            stream.first = event.version
+        stream.version, stream.recent, self.known.head = event.version, None, event.position
+        id_, kind, _, version, position, at_us, data, meta = event
+        type_id = self.known.types.get(kind) or self._type_id(kind)
+        self._rows.append((position, stream.id, version, type_id, id_, at_us, data, meta))
 
     def flush(self) -> None:
         """Write what has gathered."""

@@ -53,6 +53,14 @@ class Names:
         )
         return [_new(Recorded, row) for row in rows]
 
+    def events_of_any(self, rows: list[Any]) -> list[Recorded]:
+        """Rows of ``COLUMNS``, of any stream."""
+        types, streams = self._types, self._streams
+        try:
+            return [_new(Recorded, (i, types[t], streams[s], v, p, a, d, m)) for i, t, s, v, p, a, d, m in rows]
+        except KeyError:
+            return self.events(list(zip(*rows, strict=True)))
+
     def events_of(self, stream: str, rows: list[Any]) -> list[Recorded]:
         """Rows of ``COLUMNS_OF_STREAM``, all of this stream."""
         types = self._types

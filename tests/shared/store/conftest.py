@@ -21,8 +21,8 @@ def _sqlite(folder: Path) -> EventStore:
     return SqliteEventStore(folder / "events.db")
 
 
-def _sqlite_not_durable(folder: Path) -> EventStore:
-    return SqliteEventStore(folder / "events.db", durable=False)
+def _sqlite_of_a_tool(folder: Path) -> EventStore:
+    return SqliteEventStore(folder / "events.db", durable=False, alone=True)
 
 
 def _esdb(folder: Path) -> EventStore:
@@ -31,7 +31,7 @@ def _esdb(folder: Path) -> EventStore:
 
 ADAPTERS: dict[str, Callable[[Path], EventStore]] = {
     "sqlite": _sqlite,
-    "sqlite-normal": _sqlite_not_durable,
+    "sqlite-tool": _sqlite_of_a_tool,
     "esdb": _esdb,
 }
 

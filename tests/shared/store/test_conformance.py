@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.errors import Conflict, Misuse, Unavailable
+from shared.errors import Conflict, Misuse, NotFound, Unavailable
 from shared.store.port import (
     ANY,
     MAX_APPEND_BYTES,
@@ -362,6 +362,41 @@ def test_the_head_is_the_last_position(store: EventStore) -> None:
     assert store.append("b", ANY, new()).position == store.head()
 
 
+def test_the_event_at_a_position_is_found_again(store: EventStore) -> None:
+    store.append("a", NO_STREAM, new(3))
+    store.append("b", NO_STREAM, new(kind="Rare"))
+    store.append("a", 2, new(2))
+    for event in everything(store):
+        assert store.at(event.position) == event
+
+
+def test_where_no_event_is_none_is_found(store: EventStore) -> None:
+    with pytest.raises(NotFound):
+        store.at(Position(1))
+    head = store.append("a", NO_STREAM, new(2)).position
+    for position in (-1, 0, head + 1, 2**63 - 1, 2**63, 2**64):
+        with pytest.raises(NotFound, match=str(position)):
+            store.at(Position(position))
+
+
+def test_forgotten_events_are_not_found_at_their_positions(store: EventStore) -> None:
+    for stream in ("truncated", "deleted", "tombstoned"):
+        store.append(stream, NO_STREAM, new(3))
+    events = everything(store)
+    store.truncate("truncated", 1)
+    store.delete("deleted")
+    store.delete("tombstoned", forever=True)
+    back = store.append("deleted", NO_STREAM, new()).position
+    kept = events[1:3]
+    for event in events:
+        if event in kept:
+            assert store.at(event.position) == event
+        else:
+            with pytest.raises(NotFound):
+                store.at(event.position)
+    assert store.at(back).stream == "deleted"
+
+
 # following
 
 
@@ -597,6 +632,7 @@ def test_a_closed_store_is_unavailable(store: EventStore) -> None:
         lambda: store.append("a", ANY, new()),
         lambda: store.read("a"),
         lambda: store.read_all(),
+        lambda: store.at(Position(1)),
         lambda: store.head(),
         lambda: store.wait(None, 1),
         lambda: store.truncate("a", 1),

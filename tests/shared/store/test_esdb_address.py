@@ -74,8 +74,14 @@ def test_what_the_url_does_not_say_is_ours_and_what_it_says_stays() -> None:
 
 def test_files_of_certificates_may_be_given(tmp_path: Path) -> None:
     certificate = tmp_path / "ca.pem"
-    certificate.write_text("read at the first call")
+    certificate.write_text("-----BEGIN CERTIFICATE-----")
     assert certificate.name in checked(f"esdb://admin:secret@localhost:2113?TlsCaFile={certificate}")
+
+
+def test_a_file_of_certificates_without_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("something else")
+    with pytest.raises(Refused, match="TlsCaFile holds no certificate"):
+        checked(f"esdb://admin:secret@localhost:2113?TlsCaFile={tmp_path / 'ca.pem'}")
 
 
 def test_a_user_and_password_are_percent_decoded() -> None:

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shared.errors import Conflict
+from shared.errors import Conflict, NotFound
 from shared.store.port import (
     ANY,
     NO_STREAM,
@@ -154,6 +154,16 @@ class Store(RuleBasedStateMachine):
         types, prefixes = only.types or set(TYPES), only.prefixes or ("",)
         wanted = [e for e in self.events if e[3] in types and e[0].startswith(prefixes) and e[1] >= self.first[e[0]]]
         assert [e for e in read if e[1] >= self.first[e[0]]] == wanted
+
+    @precondition(lambda self: self.answers)
+    @rule(data=st.data())
+    def at(self, data: st.DataObject) -> None:
+        append, answer = data.draw(st.sampled_from(self.answers))
+        if answer.version < self.first[append.stream]:
+            with pytest.raises(NotFound):
+                self.store.at(answer.position)
+        else:
+            assert self.store.at(answer.position).id == append.events[-1].id
 
     @invariant()
     def there_is_a_head_once_something_was_appended(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from shared.errors import Conflict
+from shared.errors import Conflict, NotFound
 from shared.store.port import (
     Append,
     Appended,
@@ -50,6 +50,12 @@ class Apart:
         page = self._store.read_all(after or self._start, limit, self._filter(only))
         looked = None if page.looked == self._start else page.looked
         return Page([self._shown(each) for each in page.events], looked, page.end)
+
+    def at(self, position: Position) -> Recorded:
+        event = self._store.at(position)
+        if position <= (self._start or 0) or not event.stream.startswith(self._prefix):
+            raise NotFound(f"position {position} is outside of this corner")
+        return self._shown(event)
 
     def head(self) -> Position | None:
         head = self._store.head()

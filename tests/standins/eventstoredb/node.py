@@ -9,6 +9,7 @@ import grpc
 from esdbclient.protos.Grpc import gossip_pb2_grpc, streams_pb2_grpc
 
 from tests.standins.eventstoredb.faults import Faults
+from tests.standins.eventstoredb.guard import Secured
 from tests.standins.eventstoredb.log import Log
 from tests.standins.eventstoredb.service import Gossip, Streams
 
@@ -20,15 +21,25 @@ STOP_S = 5.0
 
 
 class Node:
-    """Listens as soon as it is made. ``port`` 0 is any free one; with a ``folder`` its log outlives it."""
+    """Listens as soon as it is made. ``port`` 0 is any free one; with a ``folder`` its log outlives it. ``url`` is for
+    clients without TLS; one that is ``secured`` takes none."""
 
-    def __init__(self, port: int = 0, folder: Path | None = None, *, cluster: Cluster | None = None) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        folder: Path | None = None,
+        *,
+        cluster: Cluster | None = None,
+        secured: Secured | None = None,
+    ) -> None:
+        self.secured = secured
         self.faults = Faults()
         self.cluster = cluster
         self.log = cluster.log if cluster else Log(folder)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="eventstoredb stand-in")
         self._server = grpc.server(
             self._threads,
+            interceptors=(secured.interceptor(),) if secured else (),
             options=(
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -40,7 +51,11 @@ class Node:
         self._streams = Streams(self.log, self.faults, self._other_leader)
         streams_pb2_grpc.add_StreamsServicer_to_server(self._streams, self._server)  # type: ignore[no-untyped-call]
         gossip_pb2_grpc.add_GossipServicer_to_server(Gossip(self._members), self._server)  # type: ignore[no-untyped-call]
-        self.port: int = self._server.add_insecure_port(f"{HOST}:{port}")
+        address = f"{HOST}:{port}"
+        if secured is None:
+            self.port: int = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, secured.credentials(HOST))
         self._server.start()
 
     @property
@@ -77,9 +92,9 @@ class Node:
 class Cluster:
     """Nodes that replicate in no time, because they share a log; ``leader`` may be set."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, secured: Secured | None = None) -> None:
         self.log = Log()
-        self.nodes = [Node(cluster=self) for _ in range(size)]
+        self.nodes = [Node(cluster=self, secured=secured) for _ in range(size)]
         self.leader = self.nodes[0]
 
     @property
