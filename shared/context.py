@@ -8,6 +8,9 @@ from uuid import UUID, uuid4, uuid5
 
 from shared.store.port import Position
 
+MAX_PLACE = 256
+"""Characters of a ``causation_place`` that are kept; no stream of ours has so long a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -15,14 +18,16 @@ class Context:
 
     ``actor``: ``account:<id>``, ``device:<id>``, ``system:<service>`` or ``anonymous``. ``command_id`` is the same when
     the command is repeated, so that its events get the same ids. ``causation_id`` is the event that a reaction
-    answers, ``correlation_id`` the first command of the whole chain. ``after`` is the position that the caller has
-    already seen: an answer must not be older.
+    answers, and ``causation_place`` its ``<stream>@<version>``, by which it is found again; ``correlation_id`` is the
+    first command of the whole chain. ``after`` is the position that the caller has already seen: an answer must not be
+    older.
     """
 
     command_id: UUID
     actor: str
     correlation_id: str
     causation_id: str | None = None
+    causation_place: str | None = None
     source: str = ""
     after: Position | None = None
 
@@ -43,6 +48,7 @@ class Context:
             "actor": self.actor,
             "correlation_id": self.correlation_id,
             "causation_id": self.causation_id,
+            "causation_place": self.causation_place,
             "source": self.source,
             "after": None if self.after is None else str(self.after),
         }
@@ -56,11 +62,13 @@ class Context:
         command_id = UUID(str(sent)) if sent else uuid5(UUID(int=0), call_id)
         after = data.get("after")
         causation = data.get("causation_id")
+        place = data.get("causation_place")
         return cls(
             command_id=command_id,
             actor=str(data.get("actor") or "anonymous"),
             correlation_id=str(data.get("correlation_id") or command_id),
             causation_id=str(causation) if causation else None,
+            causation_place=str(place)[:MAX_PLACE] if place else None,
             source=str(data.get("source") or source),
             after=Position(int(str(after))) if after else None,
         )

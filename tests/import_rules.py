@@ -27,7 +27,10 @@ PURE = (
     "shared/events/orgs.py",
     "shared/ids.py",
     "shared/projections/folding.py",
+    "shared/projections/past_moments.py",
     "shared/projections/view.py",
+    "shared/store/carrying.py",
+    "shared/store/esdb/times.py",
     "shared/store/port.py",
     "shared/targets.py",
     "shared/times.py",
@@ -40,7 +43,11 @@ PURE = (
     "services/devices/id_file.py",
     "services/devices/import_views.py",
     "services/devices/imports.py",
+    "services/devices/past_difference.py",
     "services/devices/products.py",
+    "services/devices/why_links.py",
+    "services/devices/why_rule.py",
+    "services/devices/why_story.py",
     "services/firmware/firmware_object.py",
     "services/firmware/modules.py",
     "services/firmware/versions.py",
@@ -68,7 +75,8 @@ PURE = (
 )
 ALLOWED_IN_PURE = frozenset(
     """__future__ abc base64 binascii bisect collections copy dataclasses datetime decimal enum fractions functools
-    hashlib heapq hmac itertools json math operator re string struct types typing unicodedata uuid zlib""".split()  # noqa: SIM905
+    hashlib heapq hmac itertools json math msgspec operator re string struct types typing unicodedata uuid
+    zlib""".split()  # noqa: SIM905
 )
 
 

@@ -12,10 +12,11 @@ from nameko.events import event_handler
 from nameko.rpc import ServiceRpc, rpc
 from nameko.timer import timer
 
-from services.devices import fleet_queries, import_requests, listing, members
+from services.devices import fleet_queries, import_requests, listing, members, past_changes, why
 from services.devices.device import DEVICE, DenyDevice, RemoveDevice, stream_of
 from services.devices.quarantine import suspicion
 from shared.bus.given import Given
+from shared.bus.past_answers import answer
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.errors import FlotillaError
 from shared.times import iso
@@ -31,6 +32,7 @@ class DevicesService:
 
     streams = EventStreams()
     views = Views()
+    past = Given()
     clock = ClockProvider()
     blobs = Given()
     presence = Given()
@@ -64,13 +66,16 @@ class DevicesService:
         page: int = 1,
         per_page: int = 25,
         after: str | None = None,
+        as_of: str | None = None,
     ) -> dict[str, Any]:
         query = listing.parse(product_id, filters, sort, descending, page, per_page, after)
-        return fleet_queries.list_devices(self.views, query)
+        return answer(self.past, self.views, as_of, lambda views: fleet_queries.list_devices(views, query))
 
     @rpc(expected_exceptions=FlotillaError)
-    def get_device(self, product_id: int, device_id: str) -> dict[str, Any]:
-        return fleet_queries.get_device(self.views, product_id, device_id)
+    def get_device(self, product_id: int, device_id: str, as_of: str | None = None) -> dict[str, Any]:
+        return answer(
+            self.past, self.views, as_of, lambda views: fleet_queries.get_device(views, product_id, device_id)
+        )
 
     @rpc(expected_exceptions=FlotillaError)
     def update_device(self, product_id: int, device_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,8 +92,23 @@ class DevicesService:
         return members.replace_tokens(self.streams, product_id, device_ids)
 
     @rpc(expected_exceptions=FlotillaError)
-    def statistics(self, product_id: int) -> dict[str, Any]:
-        return fleet_queries.statistics(self.views, product_id)
+    def statistics(self, product_id: int, as_of: str | None = None) -> dict[str, Any]:
+        return answer(self.past, self.views, as_of, lambda views: fleet_queries.statistics(views, product_id))
+
+    @rpc(expected_exceptions=FlotillaError)
+    def changes(
+        self, product_id: int, since: str, until: str | None = None, after: str | None = None, per_page: int = 25
+    ) -> dict[str, Any]:
+        asked = past_changes.parse(product_id, since, until, after, per_page)
+        return past_changes.answer(self.past, self.views, asked)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def why(self, product_id: int, device_id: str) -> dict[str, Any]:
+        def emails(account_ids: list[str]) -> Mapping[str, str]:
+            found: dict[str, str] = self.orgs.team_emails(product_id=product_id, account_ids=account_ids)["emails"]
+            return found
+
+        return why.why(self.streams.store, self.views, emails, product_id, device_id)
 
     @event_handler("gateway", "FirmwareReported")
     def quarantine(self, message: Mapping[str, Any]) -> None:

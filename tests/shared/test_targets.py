@@ -1,8 +1,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.targets import Membership, Target, counted_product, runs_target, target
+from shared.targets import (
+    MOST_FAILURES,
+    Membership,
+    Target,
+    Way,
+    counted_product,
+    explain,
+    runs_target,
+    target,
+)
 
 P, OTHER, PHOTON = 1000, 2000, 6
 MEMBER = Membership(P)
@@ -65,3 +76,66 @@ def test_only_the_pair_of_product_and_version_is_the_target(  # contract 7.4
     reported: int | None, version: int | None, runs: bool
 ):
     assert runs_target(FORCED, Target(2, "release"), reported, version) is runs
+
+
+numbers = st.integers(0, 4)
+memberships = st.builds(
+    Membership,
+    st.sampled_from([None, P]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.none() | numbers,
+    st.booleans(),
+)
+states = st.sampled_from(
+    [None, "started", "downloading", "downloaded", "verified", "applying", "interrupted", "failed"]
+)
+ways = st.builds(
+    Way,
+    st.sampled_from([None, P, PHOTON]),
+    st.none() | numbers,
+    st.booleans(),
+    st.booleans(),
+    st.none() | numbers,
+    states,
+    numbers,
+)
+
+
+@given(memberships, st.none() | numbers, ways)
+def test_the_explanation_never_says_other_than_the_decision(membership: Membership, released: int | None, way: Way):
+    told = explain(membership, released, way)
+    wanted = target(membership, way.reported_product, released)
+    assert told.target == wanted
+    assert (told.delivery is None) == (wanted is None)
+    assert (told.rule in ("locked", "released")) == (wanted is not None)
+    counts = counted_product(membership, way.reported_product) is not None
+    assert counts == (told.rule not in ("not_imported", "quarantined", "denied", "other_product"))
+    if wanted is not None:
+        runs = runs_target(membership, wanted, way.reported_product, way.reported_version)
+        left_alone = way.update_version == wanted.version and way.failures >= MOST_FAILURES
+        assert (told.delivery == "runs") == runs
+        assert (told.delivery == "failing") == (left_alone and not runs)
+        assert told.gets_released == (wanted.version == released and (runs or not left_alone))
+    else:
+        assert not told.gets_released
+
+
+@pytest.mark.parametrize(
+    ("way", "delivery"),
+    [
+        (Way(P, 5), "runs"),
+        (Way(P, 4, online=True, update_version=5, update_state="failed", failures=3), "failing"),  # FW-7
+        (Way(P, 4, online=True, update_version=4, update_state="failed", failures=3), "next_connection"),
+        (Way(P, 4, online=True, update_version=5, update_state="downloading"), "updating"),
+        (Way(P, 4, online=False, update_version=5, update_state="downloading"), "offline"),
+        (Way(P, 4, online=False, update_version=5, update_state="applying"), "updating"),
+        (Way(P, 4), "offline"),  # FW-4
+        (Way(P, 4, online=True), "next_connection"),
+        (Way(P, 4, online=True, applies_now=True), "offered"),
+    ],
+)
+def test_a_target_is_on_its_way_or_why_not(way: Way, delivery: str):
+    assert explain(MEMBER, 5, way).delivery == delivery

@@ -29,6 +29,7 @@ from typing import Literal
 
 from services.gateway.entries import DeviceEntry
 from shared.events.gateway import UpdateAdvanced, UpdateFailed, UpdateInterrupted, UpdateStarted, UpdateSucceeded
+from shared.targets import MOST_FAILURES
 
 UpdateEvent = UpdateStarted | UpdateAdvanced | UpdateInterrupted | UpdateSucceeded | UpdateFailed
 Progress = Literal["downloading", "downloaded", "verified", "applying"]
@@ -42,7 +43,6 @@ Reason = Literal[
     "cancelled",
 ]
 
-MOST_FAILURES = 3
 MOST_INTERRUPTIONS = 20
 RETRY_S = 600.0
 """Pause after the first failure; twice as long after the second."""

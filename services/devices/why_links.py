@@ -1,0 +1,175 @@
+"""The events that ``why`` tells of, as links of a chain: what each says in one sentence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.events import devices as d
+from shared.events import firmware as f
+from shared.events import gateway as g
+from shared.times import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An event with what its envelope and metadata say. ``cause`` is the id of the event that it answers, ``place``
+    where that stands."""
+
+    event: Any
+    type: str
+    at: datetime
+    stream: str
+    version: int
+    position: int
+    event_id: str
+    actor: str
+    command_id: str
+    correlation_id: str
+    cause: str | None
+    place: str | None
+    source: str
+
+
+Names = Mapping[str, str]
+"""Actor to what is shown for it; an actor that is not in it is shown as it is."""
+
+_ENDINGS = {
+    "disconnected": "it said goodbye",
+    "connection_lost": "the connection was lost",
+    "keepalive": "it was silent for longer than it had promised",
+    "kicked": "the gateway ended the connection",
+    "draining": "the gateway was stopped in order",
+    "gateway_lost": "the gateway could not end the connection any more",
+    "misbehaved": "it broke the protocol",
+}
+
+
+def link(found: Found, names: Names) -> dict[str, Any]:
+    """The event as the HTTP API shows it."""
+    who = names.get(found.actor, found.actor)
+    return {
+        "at": iso(found.at),
+        "type": found.type,
+        "stream": found.stream,
+        "version": found.version,
+        "position": found.position,
+        "event_id": found.event_id,
+        "actor": who,
+        "command_id": found.command_id,
+        "correlation_id": found.correlation_id,
+        "cause": found.cause,
+        "source": found.source,
+        "text": text(found.event, who),
+    }
+
+
+def text(event: Any, who: str) -> str:
+    """What happened, in the words of the product, with who did it where somebody did."""
+    by = "" if who.startswith(("system:", "device:")) else f" by {who}"
+    match event:
+        case f.VersionUploaded() | f.VersionFirstRan() | f.FirmwareReleased() | f.ReleaseWithdrawn():
+            return _of_firmware(event, by)
+        case g.DeviceConnected() | g.SessionReplaced() | g.DeviceDisconnected() | g.FirmwareReported():
+            return _of_sessions(event)
+        case g.GatewayStarted() | g.GatewayStopped() | g.GatewayLost():
+            return _of_gateways(event)
+        case g.UpdateStarted() | g.UpdateAdvanced() | g.UpdateInterrupted() | g.UpdateSucceeded() | g.UpdateFailed():
+            return _of_updates(event)
+        case d.DeviceLocked() | d.DeviceUnlocked() | d.DevelopmentMarked():
+            return _of_targets(event, by)
+        case _:
+            return _of_membership(event, by)
+
+
+def _of_membership(event: Any, by: str) -> str:
+    counts = "counts as this product whatever it reports (DEV-3)"
+    match event:
+        case d.DeviceImported():
+            forced = f"; forced: it {counts}" if event.forced else ""
+            return f"imported into product {event.product_id}{by} (DEV-1){forced}"
+        case d.ImportStarted():
+            return f"an import of {event.lines_total} lines was started{by} (DEV-1)"
+        case d.DeviceForced():
+            return f"forced{by}: it {counts}"
+        case d.DeviceQuarantined() if by:
+            return f"put back into quarantine{by} (DEV-4)"
+        case d.DeviceQuarantined():
+            return f"put into quarantine: it reported product {event.product_id} without being imported (DEV-4)"
+        case d.DeviceApproved():
+            return f"approved{by}: a full member (DEV-4)"
+        case d.DeviceDenied():
+            return f"denied{by} (DEV-4)"
+        case d.DeviceRemoved():
+            return f"removed from product {event.product_id}{by}; its history stays (DEV-8)"
+    return type(event).__name__
+
+
+def _of_targets(event: d.DeviceLocked | d.DeviceUnlocked | d.DevelopmentMarked, by: str) -> str:
+    match event:
+        case d.DeviceLocked():
+            when = "to be flashed at once" if event.flash else "to be flashed at its next connection"
+            return f"locked to version {event.version}{by}, {when} (FW-3)"
+        case d.DeviceUnlocked():
+            return f"unlocked{by}: releases apply to it again (FW-3)"
+        case d.DevelopmentMarked(_, _, True):
+            return f"marked as a development device{by} (DEV-5)"
+        case _:
+            return f"taken out of the development devices{by} (DEV-5)"
+
+
+def _of_firmware(event: Any, by: str) -> str:
+    match event:
+        case f.VersionUploaded():
+            return f"version {event.version} uploaded{by} (FW-1)"
+        case f.VersionFirstRan():
+            return f"version {event.version} ran for the first time, on device {event.device_id} (FW-5)"
+        case f.FirmwareReleased():
+            online = ", to devices that are online at once" if event.intelligent else ""
+            return f"version {event.version} released{by}{online} (FW-4)"
+        case _:
+            return f"version {event.version} withdrawn{by}: nothing is released (FW-4)"
+
+
+def _of_sessions(event: Any) -> str:
+    match event:
+        case g.DeviceConnected():
+            return f"came online on gateway {event.gateway} over {event.protocol} from {event.address} (DEV-7)"
+        case g.SessionReplaced():
+            return f"connected anew on gateway {event.gateway} from {event.address}, in place of an older connection"
+        case g.DeviceDisconnected():
+            return f"went offline after {event.duration_s} s: {_ENDINGS[event.reason]} (DEV-7)"
+        case _:
+            said = "no version" if event.version is None else f"version {event.version}"
+            of = "" if event.reported_product is None else f" of product {event.reported_product}"
+            return f"reported {said}{of}"
+
+
+def _of_gateways(event: Any) -> str:
+    run = f"gateway {event.gateway} (epoch {event.epoch})"
+    match event:
+        case g.GatewayStarted():
+            return f"{run} was started: connections of its earlier epochs are over"
+        case g.GatewayStopped():
+            return f"{run} ended in order"
+        case _:
+            return f"{run} was given up: it was silent for longer than its lease (DEV-7)"
+
+
+def _of_updates(event: Any) -> str:
+    attempt = f"attempt {event.attempt} at version {event.version}"
+    match event:
+        case g.UpdateStarted():
+            because = "it is locked to it (FW-3)" if event.cause == "lock" else "it is released (FW-4)"
+            return f"{attempt} began, because {because}"
+        case g.UpdateAdvanced():
+            return f"{attempt}: {event.state}, {event.percent} %"
+        case g.UpdateInterrupted():
+            return f"{attempt} was cut at {event.percent} %; it is offered again (FW-7)"
+        case g.UpdateSucceeded():
+            return f"{attempt} succeeded: it came back and reported it (FW-7)"
+        case _:
+            details = f": {event.text}" if event.text else ""
+            return f"{attempt} failed ({event.reason.replace('_', ' ')}){details} (FW-7)"

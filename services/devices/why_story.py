@@ -1,0 +1,234 @@
+"""Each aspect of a device: its present value, and the events that brought it there. Pure.
+
+Aspects: membership, owner, lock, presence, version, update, target. An aspect's events are those that made its value,
+and what they were made by as far as the rules say so: a version by the update that brought it, an update by the lock
+or the release that it was for. What an event answers by its metadata is added elsewhere (``why_trail``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.devices.fleet import NEVER, NOTHING, membership
+from services.devices.why_links import Found
+from services.devices.why_rule import rule_text
+from shared.events import devices as d
+from shared.events import firmware as f
+from shared.events import gateway as g
+from shared.projections.view import Row
+from shared.targets import Explanation, Way, explain
+from shared.times import iso
+
+_MEMBERSHIP = (
+    d.DeviceImported,
+    d.DeviceForced,
+    d.DeviceQuarantined,
+    d.DeviceApproved,
+    d.DeviceDenied,
+    d.DeviceRemoved,
+    d.DevelopmentMarked,
+)
+_LOCKS = (d.DeviceLocked, d.DeviceUnlocked)
+_HOLDS = {
+    "quarantined": (d.DeviceQuarantined,),
+    "denied": (d.DeviceDenied,),
+    "development": (d.DevelopmentMarked,),
+    "locked": _LOCKS,
+}
+"""What puts a device under a rule; the last of these events did."""
+_UPDATE = ("version", "attempt", "state", "percent", "failures", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """``value`` is None where there is none; ``text`` says the same in words; ``chain`` is not yet in order."""
+
+    name: str
+    value: Mapping[str, Any] | None
+    text: str
+    chain: Sequence[Found] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a story is told from, as whoever asks may see it.
+
+    ``row`` is that of the view ``fleet``, ``decisions`` the device's stream and ``releases`` that of its product's
+    firmware, the oldest first; ``seen`` the events behind ``row["causes"]``; ``ending`` what ended the gateway whose
+    end ended the device's connection. Not ``is_theirs``: it is no member any more of the product whose team asks.
+    """
+
+    row: Row
+    is_theirs: bool
+    decisions: Sequence[Found]
+    released_version: int | None = None
+    releases: Sequence[Found] = ()
+    seen: Mapping[str, Found] = field(default_factory=dict)
+    ending: Found | None = None
+
+    @property
+    def present(self) -> Sequence[Found]:
+        """Decisions since it became a member; all of them for a device that is none."""
+        ends = [index for index, found in enumerate(self.decisions) if isinstance(found.event, d.DeviceRemoved)]
+        is_member = self.is_theirs and self.row["product_id"] is not None
+        return self.decisions[ends[-1] + 1 :] if ends and is_member else self.decisions
+
+
+def explanation(facts: Facts) -> Explanation:
+    """Which rule keeps the device from the released version, or how it gets it."""
+    row = facts.row
+    way = Way(
+        reported_product=row["reported_product"],
+        reported_version=row["reported_version"],
+        online=row["online"],
+        applies_now=_applies_now(facts),
+        update_version=row["update_version"],
+        update_state=row["update_state"],
+        failures=row["update_failures"],
+    )
+    return explain(membership(row), facts.released_version, way)
+
+
+def _applies_now(facts: Facts) -> bool:
+    if facts.row["flash_pending"]:
+        return True
+    locked = facts.row["locked_version"] is not None
+    source = _last(facts.present, _LOCKS) if locked else _last(facts.releases, (f.FirmwareReleased,))
+    if source is None:
+        return True
+    session = facts.row["causes"] and facts.row["causes"].get("session")
+    is_older = session is not None and source.position < session
+    return is_older or (isinstance(source.event, f.FirmwareReleased) and source.event.intelligent)
+
+
+def aspects(facts: Facts) -> list[Aspect]:
+    """All of them, in the order in which they are shown."""
+    if not facts.is_theirs:
+        return [_membership(facts), *(Aspect(name, None, _GONE) for name in _NAMES[1:])]
+    return [
+        _membership(facts),
+        Aspect("owner", None, "Nobody: devices cannot be claimed by customers yet (CUS-5)."),
+        _lock(facts),
+        _presence(facts),
+        _version(facts),
+        _update(facts),
+        _target(facts),
+    ]
+
+
+_NAMES = ("membership", "owner", "lock", "presence", "version", "update", "target")
+_GONE = "It is a member of this product no more; what became of it since is not this team's to see (DEV-8)."
+
+
+def _membership(facts: Facts) -> Aspect:
+    row = facts.row
+    chain = [found for found in facts.present if isinstance(found.event, _MEMBERSHIP)]
+    if not facts.is_theirs:
+        return Aspect("membership", {"state": "removed"}, "It is a member of this product no more (DEV-8).", chain)
+    if row["product_id"] is None:
+        return Aspect("membership", None, "It is a member of no product.", chain)
+    state = next((word for word in ("quarantined", "denied") if row[word]), "member")
+    words = {
+        "quarantined": "in quarantine for",
+        "denied": "denied by the team of",
+        "member": "a member of",
+    }
+    marks = [name for name, is_so in (("forced", row["forced"]), ("development", row["development"])) if is_so]
+    text = f"It is {words[state]} product {row['product_id']}{''.join(f', {mark}' for mark in marks)}."
+    value = {"state": state, **{name: row[name] for name in ("product_id", "forced", "development")}}
+    return Aspect("membership", value, text, chain)
+
+
+def _lock(facts: Facts) -> Aspect:
+    chain = [found for found in facts.present if isinstance(found.event, _LOCKS)]
+    version, pending = facts.row["locked_version"], facts.row["flash_pending"]
+    if version is None:
+        return Aspect("lock", None, "It is not locked.", chain)
+    text = f"It is locked to version {version}{', which is to be flashed now' if pending else ''}."
+    return Aspect("lock", {"version": version, "flash_pending": pending}, text, chain)
+
+
+def _presence(facts: Facts) -> Aspect:
+    row = facts.row
+    if row["connected_at"] == NEVER:
+        return Aspect("presence", None, "It was never online.")
+    value = {name: row[name] for name in ("online", "gateway", "protocol")}
+    value |= {"address": row["last_address"], "connected_at": iso(row["connected_at"])}
+    chain = _known(facts.seen.get("session"), facts.ending, facts.seen.get("presence"))
+    return Aspect("presence", value, f"It is {'online' if row['online'] else 'offline'}.", chain)
+
+
+def _version(facts: Facts) -> Aspect:
+    row, seen = facts.row, facts.seen
+    if row["reported_version"] is None and row["reported_product"] is None:
+        return Aspect("version", None, "It has not reported what it runs.")
+    version = None if row["shown_version"] == NOTHING else row["shown_version"]
+    product = "" if row["reported_product"] is None else f" of product {row['reported_product']}"
+    said = f"version {version}" if version is not None else "no product's firmware"
+    brought = seen.get("version_update")
+    done = seen.get("update") if brought is not None and brought == seen.get("update_started") else None
+    is_success = done is not None and isinstance(done.event, g.UpdateSucceeded)
+    chain = _known(_asked(facts, brought), brought, seen.get("version"), done if is_success else None)
+    value = {"version": version, "product_id": row["reported_product"], "text": row["reported_text"]}
+    return Aspect("version", value, f"It runs {said}{product}.", chain)
+
+
+def _update(facts: Facts) -> Aspect:
+    row, started = facts.row, facts.seen.get("update_started")
+    if row["update_version"] is None:
+        return Aspect("update", None, "No update was ever begun.")
+    value = {name: row[f"update_{name}"] for name in _UPDATE}
+    reason = f" ({row['update_reason'].replace('_', ' ')})" if row["update_reason"] else ""
+    percent = f", {row['update_percent']} %" if row["update_percent"] is not None else ""
+    text = f"Attempt {value['attempt']} at version {value['version']}: {value['state']}{reason}{percent}."
+    return Aspect("update", value, text, _known(_asked(facts, started), started, facts.seen.get("update")))
+
+
+def _target(facts: Facts) -> Aspect:
+    told = explanation(facts)
+    value = None if told.target is None else {"version": told.target.version, "cause": told.target.cause}
+    chain = _behind_rule(facts, told)
+    if told.delivery in ("failing", "updating"):
+        chain = [*chain, *_known(facts.seen.get("update"))]
+    return Aspect("target", value, rule_text(told, facts.row["reported_product"]), chain)
+
+
+def _behind_rule(facts: Facts, told: Explanation) -> list[Found]:
+    match told.rule:
+        case "other_product":
+            return _known(facts.seen.get("version"))
+        case "released":
+            steps = (f.VersionUploaded, f.VersionFirstRan)
+            about = [found for found in facts.releases if isinstance(found.event, steps)]
+            proofs = [found for found in about if found.event.version == told.released_version]
+            return [*proofs, *_known(_last(facts.releases, (f.FirmwareReleased,)))]
+        case "nothing_released":
+            return _known(_last(facts.releases, (f.ReleaseWithdrawn,)))
+        case rule:
+            return _known(_last(facts.present, _HOLDS.get(rule, ())))
+
+
+def _asked(facts: Facts, started: Found | None) -> Found | None:
+    """The lock or the release that an attempt was for."""
+    if started is None:
+        return None
+    attempt, kind = started.event, d.DeviceLocked if started.event.cause == "lock" else f.FirmwareReleased
+    told = facts.decisions if kind is d.DeviceLocked else facts.releases
+    before = [found for found in told if found.position < started.position and isinstance(found.event, kind)]
+    return next((found for found in reversed(before) if found.event.version == attempt.version), None)
+
+
+def _last(told: Sequence[Found], kinds: tuple[type, ...]) -> Found | None:
+    return next((found for found in reversed(told) if isinstance(found.event, kinds)), None)
+
+
+def _known(*found: Found | None) -> list[Found]:
+    return [one for one in found if one is not None]
+
+
+def in_order(chain: Iterable[Found]) -> list[Found]:
+    """Each event once, the oldest first."""
+    unique = {found.position: found for found in chain}
+    return [unique[position] for position in sorted(unique)]
