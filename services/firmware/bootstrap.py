@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.firmware.releases import Proofs
 from services.firmware.service import FirmwareService
-from services.firmware.views import RUNS_VIEW, VERSIONS_VIEW
+from services.firmware.views import RUNS_VIEW, UPLOADERS_VIEW, VERSIONS_VIEW
 from shared.blobs import open_blobs
 from shared.bus.given import Given
 from shared.bus.host import ServiceHost
@@ -13,27 +13,44 @@ from shared.bus.relay import Relay
 from shared.bus.transport import Transport
 from shared.clock import Clock, system_clock
 from shared.events.contracts import CONTRACTS
+from shared.people.open import PeopleKeys
 from shared.projections.database import Database
+from shared.projections.past import Past
 from shared.projections.projector import Projector
 from shared.runtime import Owner, Runtime
 from shared.settings import Settings
 from shared.store.port import EventStore
 from shared.streams import Streams
 
-VIEWS = (VERSIONS_VIEW, RUNS_VIEW)
+VIEWS = (VERSIONS_VIEW, UPLOADERS_VIEW, RUNS_VIEW)
+PAST_VIEWS = (VERSIONS_VIEW, RUNS_VIEW)
+"""What can be asked as of a past moment; who uploaded is personal, and asked of the present (EVT-5)."""
 
 
 def build(settings: Settings, transport: Transport, store: EventStore, *, clock: Clock = system_clock) -> Runtime:
     """The service, ready to start; the caller owns transport and store."""
+    keys = PeopleKeys(settings.keys, store)
+    contracts = CONTRACTS.with_keys(keys)
     database = Database(settings.db, "firmware")
-    projector = Projector("firmware", store, database, VIEWS, CONTRACTS, clock=clock)
+    projector = Projector("firmware", store, database, VIEWS, contracts, clock=clock)
+    past = Past(
+        "firmware",
+        store,
+        database,
+        PAST_VIEWS,
+        contracts,
+        blank=(UPLOADERS_VIEW,),
+        keep=settings.past_copies,
+        clock=clock,
+    )
     host = ServiceHost(
         FirmwareService,
         transport,
         workers=settings.workers,
         provide={
-            "streams": EventStreams(Streams(store, CONTRACTS)),
+            "streams": EventStreams(Streams(store, contracts)),
             "views": Views(database, projector),
+            "past": Given(past),
             "clock": ClockProvider(clock),
             "blobs": Given(open_blobs(settings.blobs)),
             "proofs": Given(Proofs()),
@@ -41,4 +58,5 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     )
     types = CONTRACTS.of_service("firmware")
     relay = Relay("firmware", store, transport, database.checkpoints(), types, contracts=CONTRACTS)
-    return Runtime("firmware", [Owner("firmware database", database.close), projector, host, relay])
+    owners = [Owner("keys of people", keys.close), Owner("firmware database", database.close)]
+    return Runtime("firmware", [*owners, projector, past, host, relay])

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from services.firmware.firmware_object import firmware_object
 from services.firmware.versions import NO_SUCH_VERSION
-from services.firmware.views import RUNS_VIEW, VERSIONS_VIEW, runs_scope
+from services.firmware.views import RUNS_VIEW, UPLOADERS_VIEW, VERSIONS_VIEW, runs_scope
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound
 from shared.ids import MAX_FIRMWARE_VERSION
@@ -18,7 +18,7 @@ from shared.projections.view import Row
 def list_versions(views: WorkerViews, product_id: int) -> list[dict[str, Any]]:
     """All versions of a product, the highest first (FW-2)."""
     versions = views.table(VERSIONS_VIEW)
-    query = sa.select(versions).where(versions.c.product_id == product_id).order_by(versions.c.version.desc())
+    query = _with_uploaders(views).where(versions.c.product_id == product_id).order_by(versions.c.version.desc())
     counts = views.counts(RUNS_VIEW)
     counted = sa.select(counts.c.item, counts.c.n).where(counts.c.scope == runs_scope(product_id))
     with views.read() as connection:
@@ -38,7 +38,7 @@ def version_row(views: WorkerViews, product_id: int, version: int) -> tuple[Row,
     if not 0 <= version <= MAX_FIRMWARE_VERSION:
         raise NotFound(NO_SUCH_VERSION)
     versions, counts = views.table(VERSIONS_VIEW), views.counts(RUNS_VIEW)
-    query = sa.select(versions).where(versions.c.product_id == product_id, versions.c.version == version)
+    query = _with_uploaders(views).where(versions.c.product_id == product_id, versions.c.version == version)
     counted = sa.select(counts.c.n).where(counts.c.scope == runs_scope(product_id), counts.c.item == str(version))
     with views.read() as connection:
         row = connection.execute(query).mappings().one_or_none()
@@ -46,6 +46,16 @@ def version_row(views: WorkerViews, product_id: int, version: int) -> tuple[Row,
     if row is None:
         raise NotFound(NO_SUCH_VERSION)
     return dict(row), device_count
+
+
+def _with_uploaders(views: WorkerViews) -> sa.Select[Any]:
+    """Versions, with ``uploaded_by`` as the uploader's row says it."""
+    versions, uploaders = views.table(VERSIONS_VIEW), views.table(UPLOADERS_VIEW)
+    others = [column for column in versions.c if column.name != "uploaded_by"]
+    by = sa.func.coalesce(uploaders.c.username, versions.c.uploaded_by).label("uploaded_by")
+    return sa.select(*others, by).join_from(
+        versions, uploaders, versions.c.uploader_id == uploaders.c.account_id, isouter=True
+    )
 
 
 def device_running(views: WorkerViews, product_id: int, version: int) -> str | None:

@@ -12,7 +12,6 @@ from services.firmware.firmware_object import firmware_object
 from services.firmware.queries import device_running, version_row
 from services.firmware.versions import VERSIONS, RecordRun, ReleaseVersion, WithdrawRelease, stream_of
 from shared.bus.providers import WorkerStreams, WorkerViews
-from shared.events.contracts import CONTRACTS
 from shared.events.gateway import FirmwareReported
 from shared.ids import MAX_FIRMWARE_VERSION
 from shared.streams import Streams
@@ -60,7 +59,7 @@ def _prove_from_view(streams: WorkerStreams, views: WorkerViews, product_id: int
     if device_id is not None:
         command = RecordRun(product_id, version, device_id)
         context = streams.context.step("first-run")
-        Streams(streams.store, CONTRACTS).handle(VERSIONS, stream_of(product_id), command, context)
+        Streams(streams.store, streams.contracts).handle(VERSIONS, stream_of(product_id), command, context)
 
 
 class Proofs:

@@ -11,7 +11,7 @@ from typing import Any
 from nameko.events import event_handler
 from nameko.rpc import ServiceRpc, rpc
 
-from services.firmware import queries, releases, uploads
+from services.firmware import past_queries, releases, uploads
 from services.firmware.releases import Release
 from services.firmware.uploads import Upload
 from shared.bus.given import Given
@@ -26,6 +26,7 @@ class FirmwareService:
 
     streams = EventStreams()
     views = Views()
+    past = Given()
     clock = ClockProvider()
     blobs = Given()
     proofs = Given()
@@ -41,19 +42,21 @@ class FirmwareService:
         sha256: str,
         size_bytes: int,
         uploaded_by: str,
+        uploader_id: str,
         description: str | None = None,
     ) -> dict[str, Any]:
-        upload = Upload(product_id, version, title, description, file_name, sha256, size_bytes, uploaded_by)
+        who = (uploaded_by, uploader_id)
+        upload = Upload(product_id, version, title, description, file_name, sha256, size_bytes, *who)
         product = self.orgs.get_product(product_id=product_id)["product"]
         return uploads.upload(self.streams, self.blobs, product, upload, self.clock())
 
     @rpc(expected_exceptions=FlotillaError)
-    def list_versions(self, product_id: int) -> dict[str, Any]:
-        return {"versions": queries.list_versions(self.views, product_id)}
+    def list_versions(self, product_id: int, as_of: str | None = None) -> dict[str, Any]:
+        return past_queries.list_versions(self.past, self.views, product_id, as_of)
 
     @rpc(expected_exceptions=FlotillaError)
-    def get_version(self, product_id: int, version: int) -> dict[str, Any]:
-        return queries.get_version(self.views, product_id, version)
+    def get_version(self, product_id: int, version: int, as_of: str | None = None) -> dict[str, Any]:
+        return past_queries.get_version(self.past, self.views, product_id, version, as_of)
 
     @rpc(expected_exceptions=FlotillaError)
     def release_version(

@@ -41,6 +41,7 @@ class Upload:
     sha256: str
     size_bytes: int
     uploaded_by: str
+    uploader_id: str
 
 
 def upload(
@@ -70,6 +71,7 @@ def _stated(asked: Upload) -> VersionUploaded:
         size_bytes=asked.size_bytes,
         sha256=asked.sha256,
         uploaded_by=asked.uploaded_by,
+        uploader_id=asked.uploader_id,
     )
 
 

@@ -1,4 +1,9 @@
-"""Views ``versions`` (a product's firmware) and ``runs`` (which device runs what, FW-2). Pure."""
+"""Views ``versions`` (a product's firmware), ``uploaders`` (who uploaded) and ``runs`` (which device runs what, FW-2).
+Pure.
+
+What is personal stands in ``uploaders`` alone, one row a person. Once that says forgotten nothing overwrites it, so
+the view is the same whether or not its events could still be opened when they were folded (EVT-5).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,9 @@ from typing import Any
 
 from shared.events import devices as d
 from shared.events import firmware as f
+from shared.events.fields import FORGOTTEN
 from shared.events.gateway import FirmwareReported
+from shared.events.orgs import AccountForgotten
 from shared.projections.view import Counter, Key, Row, View
 from shared.store.port import Recorded
 from shared.targets import Membership, counted_product
@@ -31,7 +38,8 @@ def fold_version(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
             "file_name": event.file_name,
             "size_bytes": event.size_bytes,
             "sha256": event.sha256,
-            "uploaded_by": event.uploaded_by,
+            "uploaded_by": event.uploaded_by if event.uploader_id is None else "",
+            "uploader_id": event.uploader_id,
             "uploaded_at": recorded.at,
             "updated_at": recorded.at,
             "proven": False,
@@ -50,7 +58,7 @@ def fold_version(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
 
 VERSIONS_VIEW = View(
     name="versions",
-    version=1,
+    version=2,
     key=("product_id", "version"),
     columns={
         "product_id": int,
@@ -61,6 +69,7 @@ VERSIONS_VIEW = View(
         "size_bytes": int,
         "sha256": str,
         "uploaded_by": str,
+        "uploader_id": str,
         "uploaded_at": datetime,
         "updated_at": datetime,
         "proven": bool,
@@ -69,6 +78,33 @@ VERSIONS_VIEW = View(
     events=(f.VersionUploaded, f.VersionFirstRan, f.FirmwareReleased, f.ReleaseWithdrawn),
     keys=_version_keys,
     fold=fold_version,
+)
+
+"""``uploaded_by`` is for versions that do not say the account; the others' is in ``uploaders``."""
+
+
+def _uploader_keys(event: Any) -> Iterable[Key]:
+    account_id = event.account_id if isinstance(event, AccountForgotten) else event.uploader_id
+    return () if account_id is None else ((account_id,),)
+
+
+def fold_uploader(row: Row | None, event: Any, _: Recorded) -> Row | None:
+    """Under which name an account uploaded last."""
+    if isinstance(event, AccountForgotten):
+        return {"account_id": event.account_id, "username": FORGOTTEN, "forgotten": True}
+    if row is not None and row["forgotten"]:
+        return row
+    return {"account_id": event.uploader_id, "username": event.uploaded_by, "forgotten": False}
+
+
+UPLOADERS_VIEW = View(
+    name="uploaders",
+    version=1,
+    key=("account_id",),
+    columns={"account_id": str, "username": str, "forgotten": bool},
+    events=(f.VersionUploaded, AccountForgotten),
+    keys=_uploader_keys,
+    fold=fold_uploader,
 )
 
 _OUTSIDE: Row = {"product_id": None, "forced": False, "held": False}
@@ -149,6 +185,7 @@ RUNS_VIEW = View(
     ),
     keys=_run_keys,
     fold=fold_run,
+    counted=("product_id", "forced", "held", "reported_product", "version"),
     tally=tally_run,
     indexes=(("product_id", "version"),),
 )

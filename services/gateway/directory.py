@@ -19,7 +19,7 @@ from services.gateway.directory_views import DEVICES, PRODUCTS, VIEWS
 from services.gateway.entries import DeviceEntry, ImageEntry, OrgEntry, ProductEntry, TokenEntry
 from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
-from shared.events.contracts import CONTRACTS
+from shared.events.contracts import Registry
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.projections.view import Key, View
@@ -38,7 +38,7 @@ _LONGEST_NUMBER = 18
 """Digits that surely fit the database's integers."""
 
 _ACCESS = """SELECT t.token_id, t.account_id, a.email, t.client, t.expires_at, a.org_id
-  FROM tokens t JOIN accounts a ON a.account_id = t.account_id WHERE t.token_digest = ?"""
+  FROM tokens t JOIN accounts a ON a.account_id = t.account_id WHERE t.token_digest = ? AND NOT a.forgotten"""
 _ACCOUNT_ORG = "SELECT org_id FROM accounts WHERE account_id = ?"
 _ORG_BY_ID = "SELECT org_id, slug, name FROM orgs WHERE org_id = ?"
 _ORG_BY_SLUG = "SELECT org_id, slug, name FROM orgs WHERE slug = ?"
@@ -60,11 +60,11 @@ class Directory:
     """Look-ups are synchronous and for the loop's thread; each sees what was committed before it, and raises
     ``Unavailable`` if the file cannot be read."""
 
-    def __init__(self, folder: Path, store: EventStore, *, clock: Clock = system_clock) -> None:
+    def __init__(self, folder: Path, store: EventStore, contracts: Registry, *, clock: Clock = system_clock) -> None:
         self.database = Database(f"sqlite:///{folder}", "directory")
         self.database.prepare(VIEWS)
         self.projector = Projector(
-            "directory", store, self.database, VIEWS, CONTRACTS, clock=clock, on_applied=self._applied
+            "directory", store, self.database, VIEWS, contracts, clock=clock, on_applied=self._applied
         )
         self._rows = sqlite3.connect(
             f"file:{quote(str(folder / 'directory.db'))}?mode=ro",
@@ -108,7 +108,7 @@ class Directory:
         return await loop.run_in_executor(self._waiters, self.projector.wait_for, position, timeout_s)
 
     def token(self, token_digest: str) -> TokenEntry | None:
-        """Whose token has this digest; expired ones too, revoked ones not."""
+        """Whose token has this digest; expired ones too, those that are revoked, or of somebody forgotten, not."""
         row = self._one(_ACCESS, token_digest)
         if row is None:
             return None

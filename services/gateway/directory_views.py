@@ -14,6 +14,7 @@ from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
 from shared.events import orgs as o
+from shared.events.fields import FORGOTTEN
 from shared.projections.view import Key, Row, View
 from shared.store.port import Recorded
 from shared.targets import Membership, Target, runs_target
@@ -48,14 +49,16 @@ def _account_keys(event: Any) -> Iterable[Key]:
 def _account(row: Row | None, event: Any, _: Recorded) -> Row | None:
     match event:
         case o.AccountCreated():
-            return {"account_id": event.account_id, "email": event.email, "org_id": None}
+            return {"account_id": event.account_id, "email": event.email, "org_id": None, "forgotten": False}
+        case o.AccountForgotten():
+            return None if row is None else {**row, "email": FORGOTTEN, "forgotten": True}
         case o.OrganizationFounded() | o.MemberJoined():
             account_id, email = event.account_id, event.email
         case o.OrganizationCreated():
             account_id, email = event.owner_id, event.owner_email
         case _:
             return row
-    before = row or {"account_id": account_id, "email": email, "org_id": None}
+    before = row or {"account_id": account_id, "email": email, "org_id": None, "forgotten": False}
     return row if before["org_id"] == event.org_id else {**before, "org_id": event.org_id}
 
 
@@ -219,10 +222,10 @@ TOKENS = View(
 
 ACCOUNTS = View(
     name="accounts",
-    version=1,
+    version=2,
     key=("account_id",),
-    columns={"account_id": str, "email": str, "org_id": str},
-    events=(o.AccountCreated, o.OrganizationFounded, o.OrganizationCreated, o.MemberJoined),
+    columns={"account_id": str, "email": str, "org_id": str, "forgotten": bool},
+    events=(o.AccountCreated, o.AccountForgotten, o.OrganizationFounded, o.OrganizationCreated, o.MemberJoined),
     keys=_account_keys,
     fold=_account,
 )

@@ -1,12 +1,14 @@
-"""One user account. Stream ``account-<id>``. Rules ACC-1, ACC-4, ORG-1."""
+"""One user account. Stream ``account-<id>``. Rules ACC-1, ACC-4, ORG-1, EVT-5."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
-from shared.events.orgs import AccountCreated, OrganizationFounded, Plan
+from shared.events.fields import FORGOTTEN
+from shared.events.orgs import AccountCreated, AccountForgotten, OrganizationFounded, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,24 @@ class FoundOrganization:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetAccount:
+    """Let nobody log in with it any more; the key of what is personal in it is destroyed afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """What logging in and founding ask for; ``account_id`` is None for an account that does not exist."""
+    """What logging in and founding ask for; ``account_id`` is None for an account that does not exist. Whose key is
+    lost has no ``password_hash`` that anything matches."""
 
     account_id: str | None = None
     email: str = ""
     password_hash: str = ""
     founded: OrganizationFounded | None = None
+    forgotten: bool = False
 
 
-Command = CreateAccount | FoundOrganization
-Event = AccountCreated | OrganizationFounded
+Command = CreateAccount | FoundOrganization | ForgetAccount
+Event = AccountCreated | OrganizationFounded | AccountForgotten
 
 
 def decide(state: Account, command: Command) -> list[Event]:
@@ -52,6 +61,16 @@ def decide(state: Account, command: Command) -> list[Event]:
             return [] if state.account_id else [_created(command)]
         case FoundOrganization():
             return _found(state, command)
+        case ForgetAccount():
+            return _forgotten(state)
+        case _:
+            assert_never(command)
+
+
+def _forgotten(state: Account) -> list[Event]:
+    if state.account_id is None:
+        raise NotFound("User not found.")
+    return [] if state.forgotten else [AccountForgotten(state.account_id)]
 
 
 def _created(command: CreateAccount) -> AccountCreated:
@@ -66,7 +85,7 @@ def _created(command: CreateAccount) -> AccountCreated:
 
 
 def _found(state: Account, command: FoundOrganization) -> list[Event]:
-    if state.account_id is None:
+    if state.account_id is None or state.forgotten:
         raise NotFound("User not found.")
     if state.founded is not None and state.founded.org_id == command.org_id:
         return []
@@ -93,9 +112,25 @@ def evolve(state: Account, event: Event) -> Account:
     """The account after this event."""
     match event:
         case AccountCreated(account_id=account_id, email=email, password_hash=password_hash):
-            return Account(account_id, email, password_hash)
+            return Account(account_id, email, "" if password_hash == FORGOTTEN else password_hash)
         case OrganizationFounded():
             return replace(state, founded=event)
+        case AccountForgotten():
+            founded = state.founded and _by_nobody(state.founded)
+            return replace(state, email=FORGOTTEN, password_hash="", founded=founded, forgotten=True)
+        case _:
+            assert_never(event)
+
+
+def _by_nobody(founded: OrganizationFounded) -> OrganizationFounded:
+    return OrganizationFounded(
+        account_id=founded.account_id,
+        email=FORGOTTEN,
+        org_id=founded.org_id,
+        name=founded.name,
+        slug=founded.slug,
+        plan=founded.plan,
+    )
 
 
 ACCOUNTS: Aggregate[Account, Command] = Aggregate(Account(), decide, evolve)

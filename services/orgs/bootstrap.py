@@ -10,6 +10,7 @@ from shared.bus.relay import Relay
 from shared.bus.transport import Transport
 from shared.clock import Clock, system_clock
 from shared.events.contracts import CONTRACTS
+from shared.people.open import PeopleKeys
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.runtime import Owner, Runtime
@@ -20,18 +21,21 @@ from shared.streams import Streams
 
 def build(settings: Settings, transport: Transport, store: EventStore, *, clock: Clock = system_clock) -> Runtime:
     """The service, ready to start; the caller owns transport and store."""
+    keys = PeopleKeys(settings.keys, store)
+    contracts = CONTRACTS.with_keys(keys)
     database = Database(settings.db, "orgs")
-    projector = Projector("orgs", store, database, VIEWS, CONTRACTS, clock=clock)
+    projector = Projector("orgs", store, database, VIEWS, contracts, clock=clock)
     host = ServiceHost(
         OrgsService,
         transport,
         workers=settings.workers,
         provide={
-            "streams": EventStreams(Streams(store, CONTRACTS)),
+            "streams": EventStreams(Streams(store, contracts)),
             "views": Views(database, projector),
             "clock": ClockProvider(clock),
         },
     )
     types = CONTRACTS.of_service("orgs")
     relay = Relay("orgs", store, transport, database.checkpoints(), types, contracts=CONTRACTS)
-    return Runtime("orgs", [Owner("orgs database", database.close), projector, relay, host])
+    owners = [Owner("keys of people", keys.close), Owner("orgs database", database.close)]
+    return Runtime("orgs", [*owners, projector, relay, host])

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from services.orgs import accounts, organizations
 from services.orgs.accounts import ACCOUNTS, Account, CreateAccount, FoundOrganization, refuse_second_organization
+from services.orgs.addresses import reserve_address
 from services.orgs.names import Kind, slug_of, with_suffixes
 from services.orgs.organizations import ORGANIZATIONS, CreateOrganization
 from services.orgs.requests import refused
@@ -37,7 +38,7 @@ class Creation:
         """The new account's id. Refuses with ``username_taken``."""
         account_id = record_id(self.context.command_id, "account")
         stream = accounts.stream_of(account_id)
-        if not self._reserve("email", email, stream):
+        if not reserve_address(self.streams, self.context, self.now, email, stream):
             raise refused("username_taken", "There is an account with this e-mail address.")
         command = CreateAccount(account_id, email, password_hash, *info)
         return account_id, self.streams.handle(ACCOUNTS, stream, command, self.context).position
@@ -57,7 +58,7 @@ class Creation:
         return founded
 
     def _org_slug(self, account: Account, name: str, slug: str | None) -> str:
-        if account.account_id is None:
+        if account.account_id is None or account.forgotten:
             raise NotFound("User not found.")
         stream = accounts.stream_of(account.account_id)
         wishes = [slug] if slug is not None else with_suffixes(slug_of(name, "org"))
@@ -82,8 +83,11 @@ class Creation:
 
 
 def organization_row(streams: Streams, org_id: str) -> tuple[Row, Position | None]:
-    """An organization as the view will have it, from its own stream, and how far that goes. Raises ``NotFound``."""
+    """An organization as ``queries.organization_row`` will have it, from its own stream, and how far that goes. Raises
+    ``NotFound``."""
     loaded = streams.load(ORGANIZATIONS, organizations.stream_of(org_id))
     if loaded.state.created is None:
         raise NotFound("Organization not found.")
-    return fold_organization(None, loaded.state.created, loaded.recorded[0]), loaded.position
+    created = loaded.state.created
+    row = {**fold_organization(None, created, loaded.recorded[0]), "owner_email": created.owner_email}
+    return row, loaded.position

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.orgs import accounts, names, passwords, tokens
+from services.orgs import accounts, passwords, tokens
 from services.orgs.accounts import ACCOUNTS, Account
-from services.orgs.names import NAMES
+from services.orgs.addresses import account_of
 from services.orgs.requests import LONGEST_EMAIL
 from services.orgs.tokens import DEFAULT_LIFE_S, TOKENS, IssueToken, RevokeToken, UseRefreshToken
 from shared.context import Context
@@ -51,7 +51,7 @@ class Grants:
 
     def by_refresh_token(self, token_id: str | None, refresh_token: str, client: str) -> dict[str, Any]:
         """A new token of the default life in place of the one with this id. Refuses with ``invalid_grant``."""
-        if token_id is None:
+        if token_id is None or self._is_forgotten(token_id):
             raise tokens.invalid_refresh_token()
         stream = tokens.stream_of(token_id)
         command = UseRefreshToken(refresh_token, client, self.now)
@@ -71,7 +71,9 @@ class Grants:
         token = self.streams.load(TOKENS, tokens.stream_of(tokens.token_id(access_token))).state
         if token.issued is None or token.revoked:
             raise NotFound("Token not found.")
-        account = self.streams.load(ACCOUNTS, accounts.stream_of(token.issued.account_id)).state
+        account = self._account(token.issued.account_id)
+        if account.forgotten:  # EVT-5: at once, whether or not the token is revoked already
+            raise NotFound("Token not found.")
         expires_at = token.issued.expires_at
         return {
             "token_id": token.issued.token_id,
@@ -85,8 +87,14 @@ class Grants:
     def _account_of(self, username: str) -> Account:
         if len(username) > LONGEST_EMAIL:
             return ACCOUNTS.initial
-        holder = self.streams.load(NAMES, names.stream_of("email", username)).state.holder_stream
-        return self.streams.load(ACCOUNTS, holder).state if holder else ACCOUNTS.initial
+        return account_of(self.streams, username)
+
+    def _is_forgotten(self, token_id: str) -> bool:
+        issued = self.streams.load(TOKENS, tokens.stream_of(token_id)).state.issued
+        return issued is not None and self._account(issued.account_id).forgotten
+
+    def _account(self, account_id: str) -> Account:
+        return self.streams.load(ACCOUNTS, accounts.stream_of(account_id)).state
 
     def _issue(self, account_id: str, client: str, life_s: int) -> dict[str, Any]:
         access, refresh = secrets.token_hex(tokens.TOKEN_BYTES), secrets.token_hex(tokens.TOKEN_BYTES)

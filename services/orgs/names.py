@@ -7,6 +7,7 @@ name, so a crash in between can leave one whose holder never came to be; after a
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ class Reserve:
     """Give the name to this holder.
 
     ``seen`` is how many reservations of it the caller has looked at, ``carried`` whether the last one's holder really
-    carries the name, ``age`` how old that one is. ``moved_from`` is an earlier holder of the same creation.
+    carries the name, ``age`` how old that one is, ``freed`` whether that holder will never carry it again.
+    ``moved_from`` is an earlier holder of the same creation.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class Reserve:
     carried: bool = False
     age: timedelta = timedelta()
     moved_from: str | None = None
+    freed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +64,15 @@ def decide(state: Reservation, command: Reserve) -> list[NameReserved]:
     """Reserved anew, or nothing if it is this holder's already. Raises ``Refused``, and ``Conflict`` if more happened
     than was seen."""
     if state.count != command.seen:
-        raise Conflict(stream_of(command.kind, command.name), str(command.seen - 1), str(state.count - 1))
+        raise Conflict(f"name-{command.kind}", str(command.seen - 1), str(state.count - 1))
     mine = state.holder_stream == command.holder_stream
     if mine and (command.carried or command.age < RENEWED_AFTER):
         return []
     moves = not command.carried and state.holder_stream in (command.holder_stream, command.moved_from)
-    late = not command.carried and command.age >= TAKEN_OVER_AFTER
+    late = not command.carried and (command.freed or command.age >= TAKEN_OVER_AFTER)
     if state.holder_stream is None or moves or late:
         return [NameReserved(command.kind, command.name, command.holder_stream)]
-    raise Refused("name_taken", f"{command.name} is taken")
+    raise Refused("name_taken", "the name is taken")
 
 
 def evolve(state: Reservation, event: NameReserved) -> Reservation:
@@ -85,9 +88,10 @@ def comparable(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
 
 
-def stream_of(kind: Kind, name: str) -> str:
-    """The stream of this name's reservations."""
-    digest = hashlib.sha256(comparable(name).encode("utf-8", "replace")).hexdigest()
+def stream_of(kind: Kind, name: str, secret: bytes = b"") -> str:
+    """The stream of this name's reservations. ``secret`` is for names that nobody shall guess from their digests."""
+    plain = comparable(name).encode("utf-8", "replace")
+    digest = hmac.new(secret, plain, "sha256").hexdigest() if secret else hashlib.sha256(plain).hexdigest()
     return f"name-{kind}-{digest[:40]}"
 
 

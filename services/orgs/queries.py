@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +12,14 @@ from services.orgs import objects
 from services.orgs.tokens import well_formed
 from services.orgs.views import ACCOUNTS, MEMBERS, ORGANIZATIONS, PRODUCTS, TOKENS
 from shared.bus.providers import WorkerViews
-from shared.errors import NotFound
+from shared.errors import NotFound, Refused
 from shared.ids import digest
 from shared.projections.view import Row
 
 MAX_TOKENS = 10_000
 """So many tokens of an account are listed, the newest first."""
+MAX_ACCOUNTS = 200
+"""Accounts whose addresses are looked up by one call."""
 
 
 def user(views: WorkerViews, account_id: str) -> dict[str, Any]:
@@ -60,9 +63,21 @@ def token_of_refresh(views: WorkerViews, refresh_token: object) -> str | None:
 
 
 def organization_row(views: WorkerViews, org_id: str) -> Row:
-    """The row of an organization. Raises ``NotFound``."""
-    table = views.table(ORGANIZATIONS)
-    return _only(views, sa.select(table).where(table.c.org_id == org_id), "Organization not found.")
+    """The row of an organization, with its owner's address. Raises ``NotFound``."""
+    orgs, accounts = views.table(ORGANIZATIONS), views.table(ACCOUNTS)
+    query = (
+        sa.select(orgs, sa.func.coalesce(accounts.c.email, "").label("owner_email"))
+        .join_from(orgs, accounts, orgs.c.owner_id == accounts.c.account_id, isouter=True)
+        .where(orgs.c.org_id == org_id)
+    )
+    return _only(views, query, "Organization not found.")
+
+
+def live_tokens(views: WorkerViews, account_id: str) -> list[str]:
+    """The ids of all tokens of an account that were not revoked, expired ones too."""
+    table = views.table(TOKENS)
+    query = sa.select(table.c.token_id).where(table.c.account_id == account_id, table.c.revoked.is_(False))
+    return [row["token_id"] for row in _rows(views, query)]
 
 
 def products(views: WorkerViews, org_id: str) -> list[dict[str, Any]]:
@@ -77,6 +92,21 @@ def product(views: WorkerViews, product_id: int) -> dict[str, Any]:
     table = views.table(PRODUCTS)
     query = sa.select(table).where(table.c.product_id == product_id)
     return objects.product_object(_only(views, query, "Product not found."))
+
+
+def team_emails(views: WorkerViews, product_id: int, account_ids: Sequence[str]) -> dict[str, str]:
+    """The addresses of those accounts that belong to the product's organization, by account. Raises ``Refused`` for
+    more than ``MAX_ACCOUNTS``."""
+    if len(account_ids) > MAX_ACCOUNTS:
+        raise Refused("invalid_request", f"at most {MAX_ACCOUNTS} accounts are looked up at a time")
+    accounts, members, table = views.table(ACCOUNTS), views.table(MEMBERS), views.table(PRODUCTS)
+    query = (
+        sa.select(accounts.c.account_id, accounts.c.email)
+        .join_from(table, members, members.c.org_id == table.c.org_id)
+        .join(accounts, accounts.c.account_id == members.c.account_id)
+        .where(table.c.product_id == product_id, members.c.account_id.in_(account_ids))
+    )
+    return {row["account_id"]: row["email"] for row in _rows(views, query)}
 
 
 def highest_number(views: WorkerViews) -> int | None:

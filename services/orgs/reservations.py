@@ -25,9 +25,10 @@ def reserve(
     holder_stream: str,
     *,
     moved_from: str | None = None,
+    secret: bytes = b"",
 ) -> bool:
     """Whether the name is this holder's now. Raises ``Conflict`` when others keep coming in between."""
-    stream = stream_of(kind, name)
+    stream = stream_of(kind, name, secret)
     for attempt in range(1, ATTEMPTS + 1):
         loaded = streams.load(NAMES, stream)
         present = loaded.state.holder_stream
@@ -40,6 +41,7 @@ def reserve(
             carried=present is not None and carries(streams, kind, name, present),
             age=now - (loaded.recorded[-1].at if loaded.recorded else now),
             moved_from=moved_from,
+            freed=kind == "email" and present is not None and streams.load(ACCOUNTS, present).state.forgotten,
         )
         try:
             streams.handle(NAMES, stream, command, _step(context, stream, seen, holder_stream))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -14,12 +14,12 @@ from nameko.rpc import ServiceRpc, rpc
 
 from services.orgs import creation, numbering, objects, passwords, products, queries, requests
 from services.orgs.creation import Creation
+from services.orgs.forgetting import Forgetting
 from services.orgs.grants import Grants
 from services.orgs.numbering import NewProduct, Numbering
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.context import Context
 from shared.errors import FlotillaError, NotFound
-from shared.events.contracts import CONTRACTS
 from shared.projections.view import Row
 from shared.streams import Streams
 
@@ -76,6 +76,10 @@ class OrgsService:
         return queries.user(self.views, account_id)
 
     @rpc(expected_exceptions=FlotillaError)
+    def team_emails(self, product_id: int, account_ids: Sequence[str]) -> dict[str, Any]:
+        return {"emails": queries.team_emails(self.views, product_id, account_ids)}
+
+    @rpc(expected_exceptions=FlotillaError)
     def create_organization(
         self, account_id: str, name: str, slug: str | None = None, plan: str | None = None
     ) -> dict[str, Any]:
@@ -126,8 +130,14 @@ class OrgsService:
         """Create what was founded, should the process that founded it have died."""
         self._command(Creation).finish(self.streams.event(message))
 
+    @event_handler("orgs", "AccountForgotten")
+    def finish_forgetting(self, message: Mapping[str, Any]) -> None:
+        """Destroy the key, should the process that forgot the person have died, and revoke the tokens."""
+        account_id = self.streams.event(message).account_id
+        self._command(Forgetting).finish(account_id, queries.live_tokens(self.views, account_id))
+
     def _command(self, kind: Callable[[Streams, Context, datetime], Made]) -> Made:
-        return kind(Streams(self.streams.store, CONTRACTS), self.streams.context, self.clock())
+        return kind(Streams(self.streams.store, self.streams.contracts), self.streams.context, self.clock())
 
     def _subscription(self, org: Row) -> Mapping[str, Any]:
         try:

@@ -44,7 +44,7 @@ class RevokeToken:
     """Let neither work any more."""
 
     account_id: str
-    reason: Literal["revoked", "password_changed"] = "revoked"
+    reason: Literal["revoked", "password_changed", "forgotten"] = "revoked"
 
 
 @dataclass(frozen=True, slots=True)

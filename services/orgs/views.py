@@ -1,11 +1,16 @@
-"""The views of accounts, organizations, teams, tokens and products."""
+"""The views of accounts, organizations, teams, tokens and products.
+
+What is personal stands in ``accounts`` alone, one row a person, which ``AccountForgotten`` overwrites (EVT-5).
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from shared.events.fields import FORGOTTEN
 from shared.events.orgs import (
     AccountCreated,
+    AccountForgotten,
     MemberJoined,
     OrganizationCreated,
     ProductCreated,
@@ -15,9 +20,13 @@ from shared.events.orgs import (
 from shared.projections.view import Row, View
 from shared.store.port import Recorded
 
+_PERSONAL = ("email", "first_name", "last_name", "company_name")
 
-def fold_account(row: Row | None, event: AccountCreated, recorded: Recorded) -> Row:
-    """A new account; its password stays in the stream."""
+
+def fold_account(row: Row | None, event: AccountCreated | AccountForgotten, recorded: Recorded) -> Row | None:
+    """An account; its password stays in the stream."""
+    if isinstance(event, AccountForgotten):
+        return None if row is None else {**row, **dict.fromkeys(_PERSONAL, FORGOTTEN)}
     return {
         "account_id": event.account_id,
         "email": event.email,
@@ -35,7 +44,7 @@ def fold_organization(row: Row | None, event: OrganizationCreated, recorded: Rec
         "name": event.name,
         "slug": event.slug,
         "plan": event.plan,
-        "owner_email": event.owner_email,
+        "owner_id": event.owner_id,
         "created_at": recorded.at,
     }
 
@@ -80,7 +89,7 @@ def fold_product(row: Row | None, event: ProductCreated, recorded: Recorded) -> 
 
 ACCOUNTS = View(
     name="accounts",
-    version=1,
+    version=2,
     key=("account_id",),
     columns={
         "account_id": str,
@@ -90,16 +99,16 @@ ACCOUNTS = View(
         "company_name": str,
         "created_at": datetime,
     },
-    events=(AccountCreated,),
+    events=(AccountCreated, AccountForgotten),
     keys=lambda event: [(event.account_id,)],
     fold=fold_account,
 )
 
 ORGANIZATIONS = View(
     name="organizations",
-    version=1,
+    version=2,
     key=("org_id",),
-    columns={"org_id": str, "name": str, "slug": str, "plan": str, "owner_email": str, "created_at": datetime},
+    columns={"org_id": str, "name": str, "slug": str, "plan": str, "owner_id": str, "created_at": datetime},
     events=(OrganizationCreated,),
     keys=lambda event: [(event.org_id,)],
     fold=fold_organization,

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from shared.events.contracts import Registry
-from shared.events.fields import Event, Items, Text, Whole
+from shared.events.fields import Event, Items, Personal, Text, Whole
+from shared.people.personal import personal_fields
 
 
 def catalogue(contracts: Registry) -> str:
@@ -18,14 +19,36 @@ def catalogue(contracts: Registry) -> str:
         "",
         "Written by `make docs` from `shared/events/`; CI fails when it is out of date. The envelope of each event",
         "holds its id, type, stream, version, position and time; its metadata the version of the contract (`schema`),",
-        "`actor`, `command`, `correlation`, `causation` and `source`. Times are ISO 8601 in UTC.",
+        "`actor`, `command`, `correlation`, `causation`, `causation_place` and `source`. Times are ISO 8601 in UTC.",
     ]
+    lines += _personal(contracts)
     for service in sorted({contract.service for contract in contracts}):
         lines += ["", f"## {service}"]
         for contract in sorted(contracts, key=lambda one: one.name):
             if contract.service == service:
                 lines += _event(contract.event, contract.version)
     return "\n".join(lines) + "\n"
+
+
+def _personal(contracts: Registry) -> list[str]:
+    """The table of what is personal (EVT-5)."""
+    lines = [
+        "",
+        "## What is personal",
+        "",
+        "Stored sealed under a key of the person; what is exported, published on the bus or parked stays sealed. Once",
+        "the key is destroyed it reads as `forgotten` (decision 14). Names and slugs of organizations, products and",
+        "devices are not personal.",
+        "",
+        "| event | field | whose | sealed since version |",
+        "|---|---|---|---|",
+    ]
+    for contract in sorted(contracts, key=lambda one: one.name):
+        for name, rule in personal_fields(contract.event).items():
+            whose = f"the account in `{rule.who}`" + (f" behind `{rule.prefix}`" if rule.prefix else "")
+            whose += f", where `{rule.only[0]}` is `{rule.only[1]}`" if rule.only else ""
+            lines.append(f"| {contract.name} | `{name}` | {whose} | {contract.sealed_since} |")
+    return lines
 
 
 def _event(event: type[Event], version: int) -> list[str]:
@@ -43,7 +66,8 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(f"`{argument}`" for argument in arguments)
     if origin is Annotated:
-        return _limited(arguments[0], arguments[1])
+        is_sealed = any(isinstance(mark, Personal) for mark in arguments)
+        return _limited(arguments[0], arguments[1]) + (", sealed" if is_sealed else "")
     if hint is datetime:
         return "time"
     if hint is bool:

@@ -1,19 +1,18 @@
 """Event classes as contracts: names, versions, schemas, upcasters, bytes.
 
 What is appended is checked against a marshmallow schema derived from the class. What is read is trusted and decoded
-by msgspec. An old version is upcast on reading, as a plain dict, one version at a time (EVT-1).
+by msgspec. An old version is upcast on reading, as a plain dict, one version at a time (EVT-1). Personal fields are
+sealed after the check and opened after the decoding (EVT-5); types without any pay nothing for that.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from operator import itemgetter
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
 import marshmallow as ma
 import msgspec
@@ -21,22 +20,27 @@ import msgspec
 from shared.context import Context
 from shared.errors import Misuse
 from shared.events import billing, devices, firmware, gateway, orgs
-from shared.events.fields import Event, Items, Text, Whole
+from shared.events.fields import Event
 from shared.events.quick import Check, quick_check
+from shared.events.schemas import schema_of
 from shared.ids import event_id
+from shared.people.keys import Keys
+from shared.people.personal import Sealer, forgets, personal_fields
 from shared.store.port import New, Recorded
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The envelope's metadata as JSON. ``schema`` is the version of the event's contract."""
+    """The envelope's metadata as JSON. ``schema`` is the version of the event's contract, ``causation_place`` where the
+    event with the id ``causation`` stands: ``<stream>@<version>``."""
 
     schema: int
     actor: str
     command: str
     correlation: str
     causation: str | None = None
+    causation_place: str | None = None
     source: str = ""
 
 
@@ -47,12 +51,14 @@ class UnknownEvent(Exception):
 @dataclass(frozen=True)
 class Contract:
     """One event type: the service that owns it, the class of its present version, and the way there from older
-    ones: ``upcasters[n]`` turns the data of version n into that of n + 1."""
+    ones: ``upcasters[n]`` turns the data of version n into that of n + 1. ``sealed_since`` is the first version whose
+    personal fields are stored sealed, 0 for a type that has none; an upcaster leaves sealed fields as they are."""
 
     service: str
     event: type[Event]
     version: int = 1
     upcasters: Mapping[int, Upcaster] = dataclasses.field(default_factory=dict)
+    sealed_since: int = 0
 
     @property
     def name(self) -> str:
@@ -60,70 +66,20 @@ class Contract:
         return self.event.__name__
 
 
-def schema_of(event: type[Event]) -> ma.Schema:
-    """The marshmallow schema of an event class; every field needs a limit from ``shared.events.fields``."""
-    hints = typing.get_type_hints(event, include_extras=True)
-    fields = {name: _field(hints[name], f"{event.__name__}.{name}") for name in event.__struct_fields__}
-    return ma.Schema.from_dict(fields, name=event.__name__)(unknown=ma.RAISE)
-
-
-def _field(hint: Any, where: str, *, nullable: bool = False) -> ma.fields.Field[Any]:
-    options: dict[str, Any] = {"required": True, "allow_none": nullable}
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        inner = [argument for argument in arguments if argument is not type(None)]
-        if len(inner) != 1:
-            raise Misuse(f"{where}: a union other than with None")
-        return _field(inner[0], where, nullable=True)
-    if origin is Literal:
-        return ma.fields.String(validate=ma.validate.OneOf(arguments), **options)
-    if origin is Annotated:
-        return _limited_field(arguments[0], arguments[1:], options, where)
-    if hint is bool:
-        return _TrueOrFalse(**options)
-    if hint is datetime:
-        return ma.fields.AwareDateTime(format="iso", **options)
-    if isinstance(hint, type) and issubclass(hint, Event):
-        return ma.fields.Nested(schema_of(hint), **options)
-    raise Misuse(f"{where}: {hint!r} has no limit")
-
-
-def _limited_field(base: Any, limits: Sequence[object], options: dict[str, Any], where: str) -> ma.fields.Field[Any]:
-    match limits[0]:
-        case Text(longest, shortest, pattern):
-            checks: list[Any] = [ma.validate.Length(shortest, longest)]
-            if pattern:
-                checks.append(ma.validate.Regexp(f"(?:{pattern})\\Z"))
-            return ma.fields.String(validate=checks, **options)
-        case Whole(least, most):
-            return ma.fields.Integer(strict=True, validate=ma.validate.Range(least, most), **options)
-        case Items(most):
-            inner = _field(get_args(base)[0], f"{where}[]")
-            return ma.fields.List(inner, validate=ma.validate.Length(max=most), **options)
-    raise Misuse(f"{where}: {limits[0]!r} is no limit")
-
-
-class _TrueOrFalse(ma.fields.Boolean):
-    """JSON's two booleans; marshmallow's own field also takes 1, 0 and words."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
-        if value is not True and value is not False:
-            raise self.make_error("invalid", input=value)
-        return bool(value)
-
-
 _STORED = itemgetter(1, 6, 7)
 """Type, data and metadata of a ``Recorded``: faster than its properties."""
 
 
 class Registry:
-    """All contracts of a process, and the codec over them."""
+    """All contracts of a process, and the codec over them. Without ``keys`` it encodes nothing personal, and what is
+    personal reads as ``UNOPENED``."""
 
-    def __init__(self, contracts: Iterable[Contract]) -> None:
+    def __init__(self, contracts: Iterable[Contract], keys: Keys | None = None) -> None:
+        self._keys = keys
+        self._sealers: dict[str, Sealer] = {}
         self._by_name: dict[str, Contract] = {}
         self._schemas: dict[str, ma.Schema] = {}
         self._quick: dict[str, Check] = {}
-        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         self._present: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {}
         for contract in contracts:
             self._add(contract)
@@ -137,8 +93,47 @@ class Registry:
         self._by_name[contract.name] = contract
         self._schemas[contract.name] = schema_of(contract.event)
         self._quick[contract.name] = quick_check(contract.event)
-        decoder = self._decoders[contract.name] = msgspec.json.Decoder(contract.event)
-        self._present[contract.name] = (b'{"schema":%d,' % contract.version, decoder.decode)
+        if bool(personal_fields(contract.event)) != bool(contract.sealed_since):
+            raise Misuse(f"{contract.name}: sealed_since is for the types that have personal fields")
+        if contract.sealed_since:
+            self._sealers[contract.name] = Sealer(contract.event, self._keys)
+        decode = msgspec.json.Decoder(contract.event).decode
+        self._present[contract.name] = (b'{"schema":%d,' % contract.version, self._reader(contract, decode))
+
+    def _reader(self, contract: Contract, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        sealer, whom, keys = self._sealers.get(contract.name), forgets(contract.event), self._keys
+        if sealer is not None:
+            return lambda data: sealer.opened(decode(data))
+        if whom is None or keys is None:
+            return decode
+
+        def read(data: bytes) -> Any:
+            event = decode(data)
+            keys.forgotten(getattr(event, whom))
+            return event
+
+        return read
+
+    def with_keys(self, keys: Keys) -> Registry:
+        """The same contracts for a process that may write and read what is personal."""
+        return Registry(self, keys)
+
+    @property
+    def keys(self) -> Keys:
+        """People's keys. Raises ``Misuse`` if this process has none."""
+        if self._keys is None:
+            raise Misuse("this process has no keys of people: use CONTRACTS.with_keys")
+        return self._keys
+
+    @property
+    def sealed_types(self) -> frozenset[str]:
+        """The event types with personal fields."""
+        return frozenset(self._sealers)
+
+    def is_sealed(self, recorded: Recorded) -> bool:
+        """Whether what is personal in this event was sealed when it was stored."""
+        contract = self._by_name.get(recorded.type)
+        return contract is not None and 0 < contract.sealed_since <= metadata(recorded).schema
 
     def __iter__(self) -> typing.Iterator[Contract]:
         return iter(self._by_name.values())
@@ -152,8 +147,9 @@ class Registry:
         return self._schemas[name]
 
     def encode(self, event: object, index: int, context: Context, *, stream: str = "") -> New:
-        """Check an event and make it ready to append. Raises ``Misuse`` if it breaks its contract. ``stream`` keeps the
-        ids of one command's events in several streams apart."""
+        """Check an event and make it ready to append, what is personal sealed. Raises ``Misuse`` if it breaks its
+        contract, ``Unavailable`` if a person's key is lost. ``stream`` keeps the ids of one command's events in several
+        streams apart."""
         name = type(event).__name__
         contract = self._by_name.get(name)
         if contract is None or contract.event is not type(event):
@@ -168,10 +164,13 @@ class Registry:
             command=str(context.command_id),
             correlation=context.correlation_id,
             causation=context.causation_id,
+            causation_place=context.causation_place,
             source=context.source,
         )
+        sealer = self._sealers.get(name)
+        stored = event if sealer is None else sealer.sealed(event)
         return New(
-            event_id(context.command_id, index, stream), name, msgspec.json.encode(event), msgspec.json.encode(meta)
+            event_id(context.command_id, index, stream), name, msgspec.json.encode(stored), msgspec.json.encode(meta)
         )
 
     def decode_all(self, events: Iterable[Recorded]) -> list[Any]:
@@ -194,13 +193,14 @@ class Registry:
             raise UnknownEvent(f"{recorded.type} is in no contract")
         version = metadata(recorded).schema
         if version == contract.version:
-            return self._decoders[recorded.type].decode(recorded.data)
+            return self._present[recorded.type][1](recorded.data)
         if not 1 <= version < contract.version:
             raise UnknownEvent(f"{recorded.type} has version {version}, known up to {contract.version}")
         data: dict[str, Any] = msgspec.json.decode(recorded.data)
         for step in range(version, contract.version):
             data = contract.upcasters[step](data)
-        return msgspec.convert(data, contract.event)
+        event = msgspec.convert(data, contract.event)
+        return self._sealers[recorded.type].opened(event) if self.is_sealed(recorded) else event
 
 
 _metadata_decoder = msgspec.json.Decoder(Metadata)
@@ -215,15 +215,28 @@ def _contracts(service: str, *events: type[Event]) -> list[Contract]:
     return [Contract(service, event) for event in events]
 
 
+def _sealed_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
+    """Types whose version 1 was stored as plain text."""
+    return [Contract(service, event, 2, {1: lambda data: data}, sealed_since=2) for event in events]
+
+
+def _by_nobody_known(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "uploader_id": None}
+
+
 CONTRACTS = Registry(
     [
-        *_contracts(
+        *_sealed_from_now_on(
             "orgs",
             orgs.NameReserved,
             orgs.AccountCreated,
             orgs.OrganizationFounded,
             orgs.OrganizationCreated,
             orgs.MemberJoined,
+        ),
+        *_contracts(
+            "orgs",
+            orgs.AccountForgotten,
             orgs.TokenIssued,
             orgs.TokenRevoked,
             orgs.ProductCreated,
@@ -246,9 +259,9 @@ CONTRACTS = Registry(
             devices.ImportAdvanced,
             devices.ImportFinished,
         ),
+        Contract("firmware", firmware.VersionUploaded, 2, {1: _by_nobody_known}, sealed_since=2),
         *_contracts(
             "firmware",
-            firmware.VersionUploaded,
             firmware.VersionFirstRan,
             firmware.FirmwareReleased,
             firmware.ReleaseWithdrawn,

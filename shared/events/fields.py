@@ -45,6 +45,29 @@ class Items:
     most: int
 
 
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """This text tells of a person, and is stored sealed under the key of that person (EVT-5).
+
+    ``who`` names the field of the same event that holds the person's account id, behind ``prefix``. ``only`` is a
+    field and a value: in events that have another value there, the text tells of nobody.
+    """
+
+    who: str
+    prefix: str = ""
+    only: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgets:
+    """The person with this account id is forgotten from this event on."""
+
+
+FORGOTTEN = "forgotten"
+"""Stands for everything personal of somebody who was forgotten, or whose key is lost. It is no e-mail address."""
+UNOPENED = "sealed"
+"""The same in a process that has no keys."""
+
 Hex24 = Annotated[str, Text(24, 24, r"[0-9a-f]{24}")]
 Digest = Annotated[str, Text(64, 64, r"[0-9a-f]{64}")]
 """SHA-256 as lower-case hex."""

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from shared.events.fields import Count, Description, Digest, Event, FirmwareVersion, Hex24, ProductNumber, Text, Title
+from shared.events.fields import (
+    Count,
+    Description,
+    Digest,
+    Event,
+    FirmwareVersion,
+    Hex24,
+    Personal,
+    ProductNumber,
+    Text,
+    Title,
+)
 
 
 class VersionUploaded(Event, frozen=True):
-    """A version exists; its image is the blob of this digest (FW-1)."""
+    """A version exists; its image is the blob of this digest (FW-1). Version 1 did not say the account of whoever
+    uploaded it."""
 
     product_id: ProductNumber
     version: FirmwareVersion
@@ -17,7 +29,8 @@ class VersionUploaded(Event, frozen=True):
     file_name: Annotated[str, Text(255, 1)]
     size_bytes: Count
     sha256: Digest
-    uploaded_by: Annotated[str, Text(320, 1)]
+    uploaded_by: Annotated[str, Text(320, 1), Personal("uploader_id")]
+    uploader_id: Hex24 | None = None
 
 
 class VersionFirstRan(Event, frozen=True):

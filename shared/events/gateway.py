@@ -1,9 +1,10 @@
 """What gateways saw: facts about connections and updates, and their own life.
 
-Stream ``connection-<gateway>.<epoch>-<hour>`` for facts, ``gateway-<gateway>`` for the gateway's life. A *session* is
-one device connection: (gateway, epoch, session) names it, ``connected_at`` orders sessions of one device over all
-gateways, so that a late "offline" of an old session never overrides a newer "online". An *epoch* is one run of a
-gateway process, numbered upwards.
+Stream ``connection-<gateway>.<epoch>-<hour>`` for facts, ``gateway-<gateway>`` for the gateway's life,
+``beat-<gateway>.<epoch>`` for its beats, of which only the newest are kept. A *session* is one device connection:
+(gateway, epoch, session) names it, ``connected_at`` orders sessions of one device over all gateways, so that a late
+"offline" of an old session never overrides a newer "online". An *epoch* is one run of a gateway process, numbered
+upwards.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from shared.events.fields import (
     Digest,
     Email,
     Event,
+    Forgets,
     Hex24,
     Moment,
+    Personal,
     PlatformId,
     ProductNumber,
     Slug,
@@ -22,13 +24,16 @@ Plan = Literal["monthly", "yearly"]
 Role = Literal["administrator"]
 DeviceType = Literal["Core", "Photon", "P0", "P1", "Electron", "mqtt"]
 Client = Annotated[str, Text(64, 1)]
+TheirEmail = Annotated[Email, Personal("account_id")]
+TheirName = Annotated[str, Text(128), Personal("account_id")]
 
 
 class NameReserved(Event, frozen=True):
-    """Stream ``name-<kind>-<digest of the name>``: this name belongs to that holder, all over the installation."""
+    """Stream ``name-<kind>-<digest of the name>``: this name belongs to that holder, all over the installation. The
+    digest of an e-mail address is keyed, so that it cannot be guessed."""
 
     kind: Literal["email", "org_slug", "product_slug", "product_name"]
-    name: Annotated[str, Text(320, 1)]
+    name: Annotated[str, Text(320, 1), Personal("holder_stream", prefix="account-", only=("kind", "email"))]
     holder_stream: Annotated[str, Text(128, 1)]
 
 
@@ -36,18 +41,24 @@ class AccountCreated(Event, frozen=True):
     """Stream ``account-<id>``. The password is an argon2id hash in PHC form."""
 
     account_id: Hex24
-    email: Email
-    password_hash: Annotated[str, Text(512, 1)]
-    first_name: Annotated[str, Text(128)]
-    last_name: Annotated[str, Text(128)]
-    company_name: Annotated[str, Text(128)]
+    email: TheirEmail
+    password_hash: Annotated[str, Text(512, 1), Personal("account_id")]
+    first_name: TheirName
+    last_name: TheirName
+    company_name: TheirName
+
+
+class AccountForgotten(Event, frozen=True):
+    """Stream ``account-<id>``: nobody logs in with it any more, and nothing personal of it can be read (EVT-5)."""
+
+    account_id: Annotated[Hex24, Forgets()]
 
 
 class OrganizationFounded(Event, frozen=True):
     """Stream ``account-<id>``: from now on the account belongs to this organization (ACC-4); it is then created."""
 
     account_id: Hex24
-    email: Email
+    email: TheirEmail
     org_id: Hex24
     name: Title
     slug: Slug
@@ -62,7 +73,7 @@ class OrganizationCreated(Event, frozen=True):
     slug: Slug
     plan: Plan
     owner_id: Hex24
-    owner_email: Email
+    owner_email: Annotated[Email, Personal("owner_id")]
 
 
 class MemberJoined(Event, frozen=True):
@@ -70,7 +81,7 @@ class MemberJoined(Event, frozen=True):
 
     org_id: Hex24
     account_id: Hex24
-    email: Email
+    email: TheirEmail
     role: Role
 
 
@@ -92,7 +103,7 @@ class TokenRevoked(Event, frozen=True):
 
     token_id: Hex24
     account_id: Hex24
-    reason: Literal["revoked", "refreshed", "password_changed"]
+    reason: Literal["revoked", "refreshed", "password_changed", "forgotten"]
 
 
 class ProductCreated(Event, frozen=True):

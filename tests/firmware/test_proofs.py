@@ -9,12 +9,12 @@ import pytest
 from services.firmware.releases import Proofs
 from shared.bus.providers import WorkerStreams
 from shared.context import Context
-from shared.events.contracts import CONTRACTS
 from shared.events.firmware import VersionFirstRan, VersionUploaded
 from shared.events.gateway import FirmwareReported
 from shared.store.open import open_store
 from shared.store.port import ANY, EventStore
 from shared.streams import Streams
+from tests.keys import contracts_with_keys
 
 P = 1000
 ID = "53ff6f066667574834212367"
@@ -37,20 +37,22 @@ class Counting(Streams):
 class World:
     def __init__(self, store: EventStore) -> None:
         self.store = store
-        self.streams = Counting(store, CONTRACTS)
+        self.contracts = contracts_with_keys()
+        self.streams = Counting(store, self.contracts)
 
     def upload(self, version: int) -> None:
-        uploaded = VersionUploaded(P, version, f"v{version}", "", "x.bin", 1, "0" * 64, "anna@example.com")
-        self.store.append(f"firmware-{P}", ANY, [CONTRACTS.encode(uploaded, 0, Context.new("system:tests", "tests"))])
+        uploaded = VersionUploaded(P, version, f"v{version}", "", "x.bin", 1, "0" * 64, "anna@example.com", "a" * 24)
+        new = self.contracts.encode(uploaded, 0, Context.new("system:tests", "tests"))
+        self.store.append(f"firmware-{P}", ANY, [new])
 
     def prove(self, proofs: Proofs, event: FirmwareReported) -> int:
         """How often the stream was loaded for it."""
         before = self.streams.loads
-        proofs.prove(WorkerStreams(self.streams, Context.new("system:firmware", "tests"), CONTRACTS), event)
+        proofs.prove(WorkerStreams(self.streams, Context.new("system:firmware", "tests"), self.contracts), event)
         return self.streams.loads - before
 
     def runs(self) -> list[int]:
-        events = [CONTRACTS.decode(event) for event in self.store.read(f"firmware-{P}")]
+        events = [self.contracts.decode(event) for event in self.store.read(f"firmware-{P}")]
         return [event.version for event in events if isinstance(event, VersionFirstRan)]
 
 

@@ -39,6 +39,7 @@ def upload(platform: Any, image: bytes, version: int = 7, product_id: int = PHOT
         "sha256": blob.sha256,
         "size_bytes": blob.size_bytes,
         "uploaded_by": "anna@example.com",
+        "uploader_id": "a" * 24,
         **given,
     }
     answer: dict[str, Any] = platform.call("upload_version", context=context, **arguments)

@@ -21,7 +21,8 @@ ID = "53ff6f066667574834212367"
 
 
 def uploaded(version: int, title: str | None = None) -> VersionUploaded:
-    return VersionUploaded(P, version, title or f"v{version}", "", "firmware.bin", 1, "0" * 64, "anna@example.com")
+    by = ("anna@example.com", "a" * 24)
+    return VersionUploaded(P, version, title or f"v{version}", "", "firmware.bin", 1, "0" * 64, *by)
 
 
 def after(*events: Event) -> Versions:

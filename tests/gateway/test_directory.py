@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from services.gateway.directory import Directory
+from services.gateway.directory_views import ACCOUNTS
 from services.gateway.entries import DeviceEntry, ImageEntry, OrgEntry, ProductEntry, TokenEntry
 from services.gateway.gate import Gate
 from services.gateway.life import Life
@@ -17,6 +19,7 @@ from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
 from shared.events import orgs as o
+from shared.events.contracts import Registry
 from shared.store.port import EventStore, Position
 from shared.targets import Membership, Target
 
@@ -29,8 +32,8 @@ Happen = Callable[..., Position]
 
 
 @pytest.fixture
-def directory(store: EventStore, tmp_path: Path) -> Iterator[Directory]:
-    made = Directory(tmp_path / "gateway-a", store)
+def directory(store: EventStore, contracts: Registry, tmp_path: Path) -> Iterator[Directory]:
+    made = Directory(tmp_path / "gateway-a", store, contracts)
     yield made
     made.stop()
 
@@ -72,7 +75,7 @@ def product(product_id: int = 1000, slug: str = "lamp") -> o.ProductCreated:
 
 
 def version(number: int = 7) -> f.VersionUploaded:
-    return f.VersionUploaded(1000, number, f"lamp {number}", "", "lamp.bin", 4096, SHA, "ada@example.org")
+    return f.VersionUploaded(1000, number, f"lamp {number}", "", "lamp.bin", 4096, SHA, "ada@example.org", ACCOUNT)
 
 
 def imported(forced: bool = False, product_id: int = 1000) -> d.DeviceImported:
@@ -245,11 +248,28 @@ def test_failures_of_a_version_are_counted_until_it_succeeds_changes_or_is_asked
     assert attempts() == (8, 2, 0)
 
 
+def test_a_forgotten_account_loses_its_tokens_and_its_address_at_once(known: Callable[..., Directory]) -> None:  # EVT-5
+    directory = known(account(), token(), org())
+    assert directory.token(DIGEST) is not None
+    known(o.AccountForgotten(ACCOUNT))
+    assert directory.token(DIGEST) is None
+    (row,) = _accounts(directory)
+    assert (row.email, row.org_id, row.forgotten) == ("forgotten", ORG, True)
+    known(org(OTHER_ORG, "late"), token())  # by processes that did not know yet
+    assert directory.token(DIGEST) is None
+    assert _accounts(directory)[0].email == "forgotten"
+
+
+def _accounts(directory: Directory) -> list[Any]:
+    with directory.database.connect() as connection:
+        return list(connection.execute(sa.select(directory.database.table(ACCOUNTS))))
+
+
 def test_a_running_directory_tells_of_changed_devices_and_products_in_the_loop(
-    store: EventStore, tmp_path: Path, happen: Happen
+    store: EventStore, contracts: Registry, tmp_path: Path, happen: Happen
 ) -> None:
     async def scenario() -> None:
-        directory = Directory(tmp_path / "gateway-a", store)
+        directory = Directory(tmp_path / "gateway-a", store, contracts)
         directory.start()
         heard: list[tuple[frozenset[str], frozenset[int]]] = []
         loop = asyncio.get_running_loop()
@@ -282,10 +302,10 @@ def test_a_running_directory_tells_of_changed_devices_and_products_in_the_loop(
 
 
 def test_a_directory_that_is_opened_again_goes_on_where_it_was(
-    store: EventStore, tmp_path: Path, happen: Happen
+    store: EventStore, contracts: Registry, tmp_path: Path, happen: Happen
 ) -> None:
     for number in (1, 2):
-        directory = Directory(tmp_path / "gateway-a", store)
+        directory = Directory(tmp_path / "gateway-a", store, contracts)
         assert (directory.device(DEVICE) is None) == (number == 1)
         happen(imported(forced=number == 2))
         directory.projector.catch_up()
@@ -293,8 +313,8 @@ def test_a_directory_that_is_opened_again_goes_on_where_it_was(
         directory.stop()
 
 
-def test_a_directory_that_cannot_be_read_is_unavailable(store: EventStore, tmp_path: Path) -> None:
-    directory = Directory(tmp_path / "gateway-a", store)
+def test_a_directory_that_cannot_be_read_is_unavailable(store: EventStore, contracts: Registry, tmp_path: Path) -> None:
+    directory = Directory(tmp_path / "gateway-a", store, contracts)
     directory.stop()
     with pytest.raises(Unavailable):
         directory.device(DEVICE)

@@ -15,9 +15,10 @@ from services.orgs.grants import Grants
 from services.orgs.numbering import Numbering
 from shared.context import Context
 from shared.errors import Conflict, Unavailable, Unknown
-from shared.events.contracts import CONTRACTS
+from shared.events.contracts import Registry
 from shared.store.port import NO_STREAM, Appended, Expected, New, Position, Recorded, StreamNotFound
 from shared.streams import Streams
+from tests.keys import contracts_with_keys
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -68,10 +69,11 @@ class World:
     """One store, one clock, and commands by name: the same name is the same command id."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
+    contracts: Registry = field(default_factory=contracts_with_keys)
 
     @property
     def streams(self) -> Streams:
-        return Streams(self.store, CONTRACTS)  # type: ignore[arg-type]
+        return Streams(self.store, self.contracts)  # type: ignore[arg-type]
 
     def context(self, command: str) -> Context:
         return Context.new("anonymous", "test", uuid5(UUID(int=7), command))
@@ -95,7 +97,7 @@ class World:
         self.store.now += timedelta(seconds=seconds)
 
     def of_type(self, event: str) -> list[Any]:
-        return [CONTRACTS.decode(recorded) for recorded in self.store.events if recorded.type == event]
+        return [self.contracts.decode(recorded) for recorded in self.store.events if recorded.type == event]
 
     def dies_at(self, append: int | None, *, after: bool) -> None:
         """The process dies at this append from now on, before or after it is stored; None: it lives."""

@@ -57,6 +57,7 @@ def test_an_organization_has_its_founder_and_a_slug_of_its_name(world) -> None: 
         "name": "Acme Lamps",
         "slug": "acme-lamps",
         "plan": "yearly",
+        "owner_id": account_id,
         "owner_email": ADA,
         "created_at": world.store.now,
     }

@@ -20,7 +20,8 @@ from shared.bus.open import open_transport
 from shared.clock import system_clock
 from shared.context import Context
 from shared.errors import NotFound, Refused
-from shared.events.contracts import CONTRACTS
+from shared.events.contracts import CONTRACTS, Registry
+from shared.people.open import PeopleKeys
 from shared.runtime import Runtime
 from shared.settings import Settings
 from shared.store.open import open_store
@@ -60,6 +61,7 @@ class Platform:
     store: EventStore
     transport: Any
     clock: Clock
+    contracts: Registry
     seen: Position | None = None
     names: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
 
@@ -103,7 +105,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory, lasting_views_url: str) -
     billing = ServiceHost(Billing, transport, workers=2)
     runtime = Runtime("test", [transport, billing, build(settings, transport, store, clock=clock)])
     runtime.start()
-    yield Platform(store, transport, clock)
+    keys = PeopleKeys(settings.keys, store)
+    yield Platform(store, transport, clock, CONTRACTS.with_keys(keys))
+    keys.close()
     runtime.stop()
     store.close()
 
@@ -285,12 +289,12 @@ def test_what_was_founded_is_created_though_the_founding_process_died(platform: 
         def finish(self, founded: Any) -> None:
             raise InterruptedError
 
-    streams = Streams(platform.store, CONTRACTS)
+    streams = Streams(platform.store, platform.contracts)
     created = platform.store.subscribe(platform.store.head(), Only(types=frozenset({"OrganizationCreated"})))
     dying = Dies(streams, Context.new("anonymous", "test", uuid4()), platform.clock())
     with pytest.raises(InterruptedError):
         dying.organization(account_id, "Orphan", None, "monthly")
-    event = next(CONTRACTS.decode(found) for found in created if hasattr(found, "data"))
+    event = next(platform.contracts.decode(found) for found in created if hasattr(found, "data"))
     created.stop()
     assert (event.name, event.owner_id) == ("Orphan", account_id)
 
@@ -320,6 +324,19 @@ def test_a_product_has_every_field_of_the_contract(platform: Platform) -> None: 
         "subscription_id": None,
         "mb_limit": None,
     }
+
+
+def test_addresses_are_told_of_the_team_of_the_product_and_of_nobody_else(platform: Platform) -> None:
+    email, name = platform.address(), f"Org number {next(platform.names)}"
+    member, stranger = platform.account(email), platform.account()
+    wanted = {"account_id": member, "name": name, "slug": None, "plan": "monthly"}
+    org = platform.ask("create_organization", **wanted)["organization"]
+    ours, theirs = platform.product(org["id"], "Ours"), platform.product(platform.organization()["id"], "Theirs")
+    asked = {"account_ids": [member, stranger, "f" * 24]}
+    assert platform.ask("team_emails", product_id=ours["id"], **asked) == {"emails": {member: email}}
+    for product_id in (theirs["id"], 999):
+        assert platform.ask("team_emails", product_id=product_id, **asked) == {"emails": {}}
+    assert platform.refusal("team_emails", product_id=ours["id"], account_ids=["f" * 24] * 201) == "invalid_request"
 
 
 def test_the_products_of_an_organization_are_listed_by_number_and_no_others(platform: Platform) -> None:
