@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
+from deploy import health
 from deploy.running import DataFolder
 from deploy.views import projectors
 from shared.errors import FlotillaError
@@ -52,7 +52,7 @@ def examine(settings: Settings, console: Console) -> bool:
 def _safely(look: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
     try:
         yield from look(settings)
-    except (FlotillaError, OSError, httpx.HTTPError) as error:
+    except (FlotillaError, OSError) as error:
         yield Finding(look.__name__.strip("_"), "broken", f"{type(error).__name__}: {error}")
 
 
@@ -100,16 +100,14 @@ def _views(settings: Settings) -> Iterator[Finding]:
 
 
 def _processes(settings: Settings) -> Iterator[Finding]:
-    processes = DataFolder(settings.data).processes()
+    folder = DataFolder(settings.data)
+    processes = folder.processes()
     if not processes:
         yield Finding("processes", "warning", "nothing runs on this data; `flotilla run` or `flotilla up`")
     for process in processes:
-        if process.http is None:
-            yield Finding(process.name, "ok", f"pid {process.pid}")
-            continue
-        answer = httpx.get(f"{process.http}/health", timeout=5.0, trust_env=False)
-        state: Literal["ok", "broken"] = "ok" if answer.status_code == 200 else "broken"
-        yield Finding(process.name, state, f"pid {process.pid} · {process.http} answers {answer.status_code}")
+        complaints = health.look(folder, process.name, live=False) if process.name in health.reporting(folder) else []
+        where = f"pid {process.pid}" + (f" · {process.http}" if process.http else "")
+        yield Finding(process.name, "broken" if complaints else "ok", "; ".join(complaints) or f"{where} is well")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,7 @@
-"""Documents made from code: ``python -m deploy.generated`` writes them, ``--check`` says which are out of date."""
+"""Documents made from code: ``python -m deploy.generated`` writes them, ``--check`` says which are out of date.
+
+Both also say where manifests and documents do not fit the settings (``deploy.manifests``).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy import manifests
 from shared.events.catalogue import catalogue
 from shared.events.contracts import CONTRACTS
 from shared.settings import table
@@ -24,7 +28,8 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main(check: bool) -> int:
-    """Write the pages, or with ``check`` only compare; the number of pages that were out of date."""
+    """Write the pages, or with ``check`` only compare; the number of pages that were out of date, and of other
+    problems."""
     old = 0
     for name, make in PAGES.items():
         path, text = ROOT / name, make()
@@ -36,7 +41,9 @@ def main(check: bool) -> int:
         else:
             path.write_text(text, encoding="utf-8")
             print(f"{name} written")
-    return old
+    unfit = manifests.problems()
+    print("".join(f"{problem}\n" for problem in unfit), end="")
+    return old + (len(unfit) if check else 0)
 
 
 if __name__ == "__main__":

@@ -107,13 +107,18 @@ class Presence:
     def _give_up(self, gateway: Row, now: datetime) -> bool:
         name, epoch = gateway["gateway"], gateway["epoch"]
         stream = f"gateway-{name}"
-        last = self._last(stream)
+        beat, last = self._last(f"beat-{name}.{epoch}"), self._last(stream)
         if last is None:
             return False
         event = self._contracts.decode(last)
-        if event.epoch != epoch or isinstance(event, GatewayLost | GatewayStopped) or last.at > gateway["last_beat_at"]:
+        heard_at = last.at if beat is None else max(beat.at, last.at)
+        if (
+            event.epoch != epoch
+            or isinstance(event, GatewayLost | GatewayStopped)
+            or heard_at > gateway["last_beat_at"]
+        ):
             return False
-        silent_s = (now - last.at).total_seconds()
+        silent_s = (now - heard_at).total_seconds()
         self._store.append(stream, last.version, [self._new(GatewayLost(name, epoch), "gateway-lost", name, epoch)])
         log.error("gateway %s (epoch %d) is given up: not heard of for %.1f s", name, epoch, silent_s)
         return True

@@ -29,6 +29,7 @@ from shared.bus.transport import Lock, Transport
 from shared.clock import Clock, system_clock
 from shared.errors import Refused, Unavailable
 from shared.events.contracts import CONTRACTS
+from shared.people.open import PeopleKeys
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import EventStore
@@ -41,6 +42,7 @@ CATCH_UP_S = 1_800.0
 """How long the directory may take to catch up before the gateway gives up starting."""
 CATCH_UP_TOLD_S = 10.0
 STOP_S = 60.0
+ANSWER_S = 5.0
 STATUS_S = 2.0
 """How old the directory's part of the status may be."""
 
@@ -97,7 +99,10 @@ class Gateway:
     async def _start(self) -> None:
         name, folder = self.settings.gateway, self.settings.data / f"gateway-{self.settings.gateway}"
         blobs = await asyncio.to_thread(open_blobs, self.settings.blobs)
-        directory = await asyncio.to_thread(Directory, folder, self._store, clock=self._clock)
+        keys = await asyncio.to_thread(PeopleKeys, self.settings.keys, self._store)
+        self._at_end("keys of people", lambda: asyncio.to_thread(keys.close))
+        contracts = CONTRACTS.with_keys(keys)
+        directory = await asyncio.to_thread(Directory, folder, self._store, contracts, clock=self._clock)
         self._at_end("directory", lambda: asyncio.to_thread(directory.stop))
         await asyncio.to_thread(directory.start)
         await self._up_to_date(directory)
@@ -263,7 +268,7 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 
 
 def _view_status(directory: Directory) -> list[dict[str, Any]]:
-    shown = ("name", "lag_events", "parked", "error")
+    shown = ("name", "position", "lag_events", "parked", "error")
     return [{name: getattr(view, name) for name in shown} for view in directory.projector.status()]
 
 
@@ -284,6 +289,10 @@ class GatewayPart(Threaded):
         self._gateway = gateway = build(settings, store, bus_source, clock=clock)
         name = f"gateway {settings.gateway}"
         super().__init__(name, gateway.start, gateway.stop, start_s=CATCH_UP_S + 60, stop_s=STOP_S)
+
+    def ask_status(self) -> dict[str, Any]:
+        """As ``Gateway.status``, from any thread. Raises ``Unavailable`` if the loop does not answer."""
+        return self.ask(self._gateway.status, ANSWER_S)
 
     @property
     def http_port(self) -> int:

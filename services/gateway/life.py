@@ -1,9 +1,13 @@
-"""The life of a gateway: stream ``gateway-<name>`` with the start, the beats and the end of each epoch (DEV-7).
+"""The life of a gateway: stream ``gateway-<name>`` with the start and the end of each epoch, and its beats in
+``beat-<name>.<epoch>`` (DEV-7).
 
 An epoch is one run of serving devices. It begins with ``GatewayStarted`` at the exact version that was read, so two
 processes of one name never share an epoch. While beats cannot be appended the gateway goes on with the sessions that
-it has, takes no new ones and keeps trying. When the stream shows that the epoch is over (a newer one has begun, or
-the devices service has given this one up), beating ends and ``over`` is done.
+it has, takes no new ones and keeps trying. Behind each beat it looks at its life: when that shows that the epoch is
+over (a newer one has begun, or the devices service has given this one up), beating ends and ``over`` is done.
+
+Beats have a stream of their own so that they can be forgotten: of this epoch the newest ``KEPT_BEATS`` stay, of the
+one before it the last. A rebuilt view is the same as before, because only the last beat of an epoch is in it.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ Result = TypeVar("Result")
 _TAIL = 100
 """Events of the stream that are looked at for the newest epoch; every one of them names its epoch."""
 _ATTEMPTS = 20
+KEPT_BEATS = 720
+"""An hour of beats with the default lease; a relay that is further behind does not publish what it missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Life:
         *,
         contracts: Registry = CONTRACTS,
         monotonic: Callable[[], float] = time.monotonic,
+        kept_beats: int = KEPT_BEATS,
     ) -> None:
         self.gateway = gateway
         self.epoch = 0
@@ -63,6 +70,9 @@ class Life:
         self._contracts = contracts
         self._monotonic = monotonic
         self._expected: int | Expected = NO_STREAM
+        self._expected_beat: int | Expected = NO_STREAM
+        self._kept_beats = kept_beats
+        self._first_beat = 0
         self._last_beat_s = -float(lease_s)
         self._beats = 0
         # Its own thread: a beat must not queue behind whatever else the process does in threads.
@@ -70,6 +80,11 @@ class Life:
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.over: asyncio.Future[Over] | None = None
+
+    @property
+    def beats(self) -> str:
+        """The stream of this epoch's beats."""
+        return self._beats_of(self.epoch)
 
     @property
     def alive(self) -> bool:
@@ -94,7 +109,7 @@ class Life:
             await self._task
             self._task = None
             if self.over and not self.over.done():
-                await self._in_thread(self._append, GatewayStopped(self.gateway, self.epoch), "stopped")
+                await self._in_thread(self._append_end)
         finally:
             self._thread.shutdown(wait=False)
 
@@ -113,6 +128,7 @@ class Life:
             except Conflict:
                 continue
             self._last_beat_s = begun_s
+            self._forget(self._beats_of(tail.epoch), 1)
             return
         raise Conflict(self.stream, str(self._expected))
 
@@ -141,28 +157,72 @@ class Life:
 
     def _beat(self) -> Over | None:
         begun_s = self._monotonic()
-        over = self._append(GatewayBeat(self.gateway, self.epoch), f"beat-{self._beats}")
+        self._append_beat()
+        over = self._judge(self._read_tail())
         if over is None:
             self._beats += 1
             self._last_beat_s = begun_s
+            self._forget_some()
         return over
 
-    def _append(self, event: object, what: str) -> Over | None:
-        """Append unless the epoch is over. A repeat of the same thing has the same id."""
-        command = derived_uuid(self.stream, str(self.epoch), what)
+    def _append_beat(self) -> None:
+        """Nobody else writes this stream. A repeat of the same beat has the same id."""
+        new = self._contracts.encode(GatewayBeat(self.gateway, self.epoch), 0, self._context(f"beat-{self._beats}"))
+        try:
+            self._expected_beat = self._store.append(self.beats, self._expected_beat, [new]).version
+        except Conflict:  # somebody wrote there by hand: the next attempt goes behind it
+            self._expected_beat = self._last_version(self.beats)
+            raise
+
+    def _append_end(self) -> None:
+        """Append the end of the epoch, unless it is over already."""
+        end = self._contracts.encode(GatewayStopped(self.gateway, self.epoch), 0, self._context("stopped"))
         for _ in range(_ATTEMPTS):
             try:
-                self._write(event, Context.new(self._actor, "", command))
+                self._expected = self._store.append(self.stream, self._expected, [end]).version
             except Conflict:
                 tail = self._read_tail()
                 self._expected = tail.expected
-                if tail.epoch > self.epoch:
-                    return "superseded"
-                if any(isinstance(seen, GatewayLost) and seen.epoch == self.epoch for seen in tail.events):
-                    return "lost"
-                continue
-            return None
+                if self._judge(tail) is not None:
+                    return
+            else:
+                return
         raise Unavailable(f"{self.stream} is written to by too many")
+
+    def _judge(self, tail: _Tail) -> Over | None:
+        if tail.epoch > self.epoch:
+            return "superseded"
+        lost = any(isinstance(seen, GatewayLost) and seen.epoch == self.epoch for seen in tail.events)
+        return "lost" if lost else None
+
+    def _forget_some(self) -> None:
+        """Forget old beats, an eighth of what is kept at once."""
+        last = self._expected_beat
+        if isinstance(last, int) and last - self._first_beat >= self._kept_beats + self._kept_beats // 8:
+            self._forget(self.beats, self._kept_beats)
+            self._first_beat = last - self._kept_beats + 1
+
+    def _forget(self, stream: str, kept: int) -> None:
+        """Keep only the newest beats of an epoch; what goes wrong is made good by the next one."""
+        try:
+            last = self._last_version(stream)
+            if isinstance(last, int) and last >= kept:
+                self._store.truncate(stream, last - kept + 1)
+        except Unavailable as error:
+            log.warning("%s: old beats were not forgotten: %s", stream, error)
+
+    def _last_version(self, stream: str) -> int | Expected:
+        try:
+            recorded = self._store.read(stream, -1, limit=1, backwards=True)
+        except StreamNotFound:
+            return NO_STREAM
+        return recorded[0].version if recorded else NO_STREAM
+
+    def _beats_of(self, epoch: int) -> str:
+        return f"beat-{self.gateway}.{epoch}"
+
+    def _context(self, what: str) -> Context:
+        return Context.new(self._actor, "", derived_uuid(self.stream, str(self.epoch), what))
 
     @property
     def _actor(self) -> str:

@@ -8,12 +8,15 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import uvloop
 
 from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 THREADS = 32
 """For what blocks in the loop's default executor: files, the store."""
@@ -40,6 +43,7 @@ class Threaded:
         self._thread: threading.Thread | None = None
         self._told = threading.Event()
         self._tell: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Returns when ``begin`` has; raises what it raises, ``Unavailable`` if it is stopped before that, and
@@ -67,6 +71,25 @@ class Threaded:
         if thread.is_alive():
             raise Unavailable(f"{self.name} is still busy")
 
+    def ask(self, question: Callable[[], Answer], timeout_s: float) -> Answer:
+        """What a function answers that is called in the loop. Raises ``Unavailable`` if the loop does not run, or does
+        not get to it in time."""
+        answer: Future[Answer] = Future()
+
+        def call() -> None:
+            try:
+                answer.set_result(question())
+            except Exception as error:  # noqa: BLE001 - raised in the thread that asks
+                answer.set_exception(error)
+
+        try:
+            if self._loop is None:
+                raise RuntimeError("it has not begun")
+            self._loop.call_soon_threadsafe(call)
+            return answer.result(timeout_s)
+        except (RuntimeError, TimeoutError) as error:
+            raise Unavailable(f"{self.name} does not answer: {error or f'{timeout_s:g} s'}") from error
+
     def _run(self, ready: Future[None]) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -81,6 +104,7 @@ class Threaded:
 
     async def _serve(self, ready: Future[None]) -> None:
         loop, told = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = loop
         loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix=self.name))
 
         def tell() -> None:

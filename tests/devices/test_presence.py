@@ -52,6 +52,9 @@ class World:
     def started(self, gateway: str = "a", epoch: int = 1) -> None:
         self.record(f"gateway-{gateway}", GatewayStarted(gateway, epoch, LEASE_S))
 
+    def beat(self, gateway: str = "a", epoch: int = 1) -> None:
+        self.record(f"beat-{gateway}.{epoch}", GatewayBeat(gateway, epoch))
+
     def connect(self, count: int, gateway: str = "a", epoch: int = 1) -> None:
         sessions = [session(number, self.clock(), gateway, epoch) for number in range(count)]
         for first in range(0, count, 500):
@@ -111,8 +114,31 @@ def test_a_gateway_that_beats_keeps_its_sessions(world: World):
     world.connect(3)
     for _ in range(10):
         assert world.watch(LEASE_S // 3) == 0
-        world.record("gateway-a", GatewayBeat("a", 1))
+        world.beat()
     assert world.online() == 3
+
+
+def test_a_beat_that_the_views_have_not_seen_counts_too(world: World):
+    world.started()
+    world.connect(1)
+    assert world.watch(LEASE_S) == 0
+    world.projector.stop()
+    world.clock.go_on(2)
+    world.beat()
+    assert (
+        Presence(world.store, CONTRACTS, world.database, Always(), world.clock)._give_up(
+            {"gateway": "a", "epoch": 1, "last_beat_at": world.clock() - timedelta(seconds=LEASE_S + 2)}, world.clock()
+        )
+        is False
+    )
+    world.projector.start()
+
+
+class Always:
+    """Views that say they have seen everything."""
+
+    def wait_for(self, position: Position | None, timeout_s: float) -> bool:
+        return True
 
 
 def test_sweeping_again_or_by_another_process_makes_no_doubles(world: World):
@@ -151,7 +177,7 @@ def test_another_gateway_is_not_touched(world: World):
     world.started("b")
     world.connect(2, "b")
     for _ in range(LEASE_S + 2):
-        world.record("gateway-b", GatewayBeat("b", 1))
+        world.beat("b")
         world.watch(1)
     assert world.online() == 2
     assert CONTRACTS.decode(world.store.read("gateway-a")[-1]) == GatewayLost("a", 1)
@@ -168,7 +194,7 @@ def test_facts_of_an_epoch_that_was_given_up_are_ended_too(world: World):
     world.connect(1)
     assert world.watch(LEASE_S + 1) == 1
     world.record("connection-a.1-1", session(7, world.clock(), "a", 1))
-    world.record("gateway-a", GatewayBeat("a", 1))
+    world.beat()
     assert world.watch(1) == 1
     assert world.online() == 0
 
@@ -180,7 +206,7 @@ def test_after_a_sleep_gateways_get_a_whole_lease_again(world: World, slept: tim
     assert world.watch(5) == 0
     world.clock.now += slept
     assert world.watch(LEASE_S) == 0
-    world.record("gateway-a", GatewayBeat("a", 1))
+    world.beat()
     assert world.watch(LEASE_S) == 0
     assert world.online() == 2
 

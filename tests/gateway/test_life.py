@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,8 +24,15 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(bounded())
 
 
-def append(store: EventStore, event: object) -> None:
-    store.append("gateway-a", ANY, [CONTRACTS.encode(event, 0, Context.new("system:devices", "test"))])
+def append(store: EventStore, event: object, stream: str = "gateway-a") -> None:
+    store.append(stream, ANY, [CONTRACTS.encode(event, 0, Context.new("system:devices", "test"))])
+
+
+def versions(store: EventStore, stream: str) -> list[int]:
+    try:
+        return [recorded.version for recorded in store.read(stream)]
+    except StreamNotFound:
+        return []
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -55,7 +62,7 @@ def test_an_epoch_begins_and_ends_in_the_gateways_stream(store: EventStore, even
 def test_an_epoch_that_was_not_ended_is_followed_by_the_next_number(store: EventStore) -> None:
     append(store, GatewayStarted("a", 7, 15))
     for _ in range(150):
-        append(store, GatewayBeat("a", 7))
+        append(store, GatewayBeat("a", 7), "beat-a.7")
 
     async def scenario() -> None:
         life = Life(store, "a", 15)
@@ -80,13 +87,70 @@ def test_a_gateway_beats_three_times_a_lease_whoever_writes_beside_it(store: Eve
         life = Life(store, "a", 1)
         await life.start()
         append(store, GatewayLost("a", 0))
-        await until(lambda: events_of("gateway-a").count(GatewayBeat("a", 1)) >= 2)
+        append(store, GatewayBeat("a", 1), life.beats)
+        await until(lambda: events_of("beat-a.1").count(GatewayBeat("a", 1)) >= 3)
         await life.stop()
 
     run(scenario)
-    events = events_of("gateway-a")
-    assert events[:2] == [GatewayStarted("a", 1, 1), GatewayLost("a", 0)]
-    assert events[-1] == GatewayStopped("a", 1)
+    assert events_of("gateway-a") == [GatewayStarted("a", 1, 1), GatewayLost("a", 0), GatewayStopped("a", 1)]
+
+
+def test_a_gateway_forgets_its_old_beats_and_never_its_life(store: EventStore, events_of: Events) -> None:
+    kept, beats = 16, 100
+
+    async def scenario() -> None:
+        life = Life(store, "a", 60, kept_beats=kept)
+        await life.start()
+        for _ in range(beats):
+            await asyncio.to_thread(life._beat)
+            assert len(versions(store, "beat-a.1")) <= kept + kept // 8
+        await life.stop()
+
+    run(scenario)
+    left = versions(store, "beat-a.1")
+    assert left[-1] == beats - 1
+    assert len(left) >= kept
+    assert events_of("gateway-a") == [GatewayStarted("a", 1, 60), GatewayStopped("a", 1)]
+
+
+def test_of_an_epoch_that_is_over_only_the_last_beat_is_kept(store: EventStore) -> None:
+    append(store, GatewayStarted("a", 7, 15))
+    for _ in range(20):
+        append(store, GatewayBeat("a", 7), "beat-a.7")
+
+    async def scenario() -> None:
+        life = Life(store, "a", 15)
+        await life.start()
+        await life.stop()
+
+    run(scenario)
+    assert versions(store, "beat-a.7") == [19]
+
+
+def test_a_gateway_that_cannot_forget_goes_on_beating(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        life = Life(cast(EventStore, NeverForgets(store)), "a", 60, kept_beats=4)
+        await life.start()
+        for _ in range(10):
+            assert await asyncio.to_thread(life._beat) is None
+        await life.stop()
+
+    run(scenario)
+    assert versions(store, "beat-a.1") == list(range(10))
+    assert "old beats were not forgotten" in caplog.text
+
+
+class NeverForgets:
+    """A store that does everything but truncate."""
+
+    def __init__(self, inner: EventStore) -> None:
+        self._inner = inner
+
+    def truncate(self, stream: str, before: int) -> None:
+        raise Unavailable("not now")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
 
 
 @pytest.mark.parametrize(("event", "over"), [(GatewayLost("a", 1), "lost"), (GatewayStarted("a", 2, 15), "superseded")])
@@ -118,7 +182,7 @@ def test_without_a_stored_beat_a_gateway_is_not_alive_after_its_lease_and_recove
         await life.stop()
 
     run(scenario)
-    beats = [recorded.id for recorded in flaky.read("gateway-a") if recorded.type == "GatewayBeat"]
+    beats = [recorded.id for recorded in flaky.read("beat-a.1")]
     assert len(beats) == len(set(beats)) >= 1
 
 
