@@ -22,10 +22,24 @@ class Settings:
 
     data: Path = _setting(Path("data"), "folder for everything that embedded parts keep")
     store: str = _setting("", "event store: `sqlite:///path` (default: `<data>/events.db`) or `esdb://…`")
+    mirror: str = _setting(
+        "", "copy of the event store that rebuilds of views read first: `sqlite:///path`, see `flotilla events mirror`"
+    )
     log: str = _setting("", "log of what devices publish: `sqlite:///path` (default: `<data>/<gateway>/log.db`)")
-    bus: str = _setting("local:", "message bus: `local:` (one process) or `amqp://user:password@host:port/vhost`")
+    bus: str = _setting(
+        "local:", "message bus: `local:` (one process) or `amqp://user:password@host:port,host:port/vhost`"
+    )
+    queues: str = _setting("classic", "lasting queues of RabbitMQ: `classic`, or `quorum` (a cluster, or replicas)")
     db: str = _setting(
         "", "read models: `sqlite:///folder` (one file a service, default: `<data>/views`) or `postgresql+psycopg://…`"
+    )
+    past_copies: int = _setting(
+        8, "past moments that each service keeps its views of, for `as_of`; at least 2, the least recently used goes"
+    )
+    keys: str = _setting(
+        "",
+        "keys of what is personal, apart from the event store and its backups: `sqlite:///folder` (one file, default: "
+        "`<data>/keys`) or `postgresql+psycopg://…`; the same for all processes",
     )
     blobs: str = _setting("", "firmware and import files: `file:///folder` (default: `<data>/blobs`)")
     gateway: str = _setting("a", "name of this gateway instance: lower-case letters, digits, `-`, `_`")
@@ -63,6 +77,7 @@ class Settings:
             store=self.store or f"sqlite:///{data / 'events.db'}",
             log=self.log or f"sqlite:///{data / f'gateway-{self.gateway}' / 'log.db'}",
             db=self.db or f"sqlite:///{data / 'views'}",
+            keys=self.keys or f"sqlite:///{data / 'keys'}",
             blobs=self.blobs or f"file://{data / 'blobs'}",
             mail=self.mail or str(data / "mail"),
         )

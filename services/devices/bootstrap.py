@@ -21,6 +21,7 @@ from shared.bus.transport import Transport
 from shared.clock import Clock, system_clock
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
+from shared.projections.past import Past
 from shared.projections.projector import Projector
 from shared.projections.view import Key, View
 from shared.runtime import Owner, Runtime
@@ -29,6 +30,8 @@ from shared.store.port import EventStore
 from shared.streams import Streams
 
 VIEWS = (FLEET, PRODUCTS, GATEWAYS, IMPORTS, IMPORT_PROBLEMS)
+PAST_VIEWS = (FLEET, PRODUCTS)
+"""What can be asked as of a past moment."""
 
 
 def build(settings: Settings, transport: Transport, store: EventStore, *, clock: Clock = system_clock) -> Runtime:
@@ -43,6 +46,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
             job.wake()
 
     projector = Projector("devices", store, database, VIEWS, CONTRACTS, clock=clock, on_applied=on_applied)
+    past = Past("devices", store, database, PAST_VIEWS, CONTRACTS, keep=settings.past_copies, clock=clock)
     host = ServiceHost(
         DevicesService,
         transport,
@@ -50,6 +54,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
         provide={
             "streams": EventStreams(Streams(store, CONTRACTS)),
             "views": Views(database, projector),
+            "past": Given(past),
             "clock": ClockProvider(clock),
             "blobs": Given(blobs),
             "presence": Given(Presence(store, CONTRACTS, database, projector, clock)),
@@ -69,4 +74,4 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
         )
         for source in ("devices", "gateway")
     ]
-    return Runtime("devices", [Owner("devices database", database.close), projector, host, job, *relays])
+    return Runtime("devices", [Owner("devices database", database.close), projector, past, host, job, *relays])

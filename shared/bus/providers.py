@@ -47,6 +47,10 @@ class WorkerStreams:
     def store(self) -> EventStore:
         return self._streams.store
 
+    @property
+    def contracts(self) -> Registry:
+        return self._contracts
+
     def handle(self, aggregate: Aggregate[State, Command], stream: str, command: Command) -> Handled[State]:
         """As ``Streams.handle``."""
         return self._streams.handle(aggregate, stream, command, self.context)
@@ -71,7 +75,7 @@ class EventStreams(DependencyProvider):  # type: ignore[misc]
 
     def __init__(self, streams: Streams | None = None, contracts: Registry = CONTRACTS) -> None:
         self._streams = streams
-        self._contracts = contracts
+        self._contracts = contracts if streams is None else streams.contracts
         self._opened: EventStore | None = None
         super().__init__()
 
@@ -108,6 +112,10 @@ class WorkerViews:
             raise Unavailable(f"the views have not reached position {after} yet")
         with self._database.connect() as connection:
             yield connection
+
+    def at(self, copy: Database) -> WorkerViews:
+        """The same views as they were: in a copy, for which nobody need wait."""
+        return WorkerViews(copy, None, self._context)
 
     def table(self, view: View) -> sa.Table:
         """The rows of a view."""

@@ -35,7 +35,7 @@ PATIENCE_S = 10.0
 
 
 class Orgs:
-    """Products 1000 and 2000 exist."""
+    """Products 1000 and 2000 exist; of the team of both only ada's address is known."""
 
     name = "orgs"
 
@@ -44,6 +44,10 @@ class Orgs:
         if product_id not in (1000, 2000):
             raise NotFound("Product not found.")
         return {"product": {"id": product_id, "platform_id": 6, "device_type": "Photon"}}
+
+    @rpc(expected_exceptions=NotFound)
+    def team_emails(self, product_id: int, account_ids: list[str]) -> dict[str, Any]:
+        return {"emails": {account_id: "ada@example.com" for account_id in account_ids if account_id == "ada"}}
 
 
 class Firmware:

@@ -9,7 +9,8 @@ import pytest
 
 from shared.context import Context
 from shared.errors import Unavailable, Unknown
-from shared.events.contracts import CONTRACTS
+from shared.events.contracts import CONTRACTS, Registry
+from shared.people.open import PeopleKeys
 from shared.store.open import open_store
 from shared.store.port import ANY, Append, Appended, EventStore, Expected, New, Position, StreamNotFound
 from tests.prompt import prompt
@@ -59,13 +60,21 @@ def flaky(store: EventStore) -> FlakyStore:
 
 
 @pytest.fixture
-def happen(store: EventStore) -> Callable[..., Position]:
+def contracts(store: EventStore, tmp_path: Path) -> Iterator[Registry]:
+    """With the keys that a gateway with this data folder has."""
+    keys = PeopleKeys(f"sqlite:///{tmp_path / 'keys'}", store)
+    yield CONTRACTS.with_keys(keys)
+    keys.close()
+
+
+@pytest.fixture
+def happen(store: EventStore, contracts: Registry) -> Callable[..., Position]:
     """Append events as another service would, each to the stream of its kind; the position of the last."""
 
     def append(*events: object) -> Position:
         position = Position(0)
         for event in events:
-            new = CONTRACTS.encode(event, 0, Context.new("system:test", "test"))
+            new = contracts.encode(event, 0, Context.new("system:test", "test"))
             position = store.append("happened-1", ANY, [new]).position
         return position
 

@@ -105,3 +105,25 @@ def test_one_that_does_not_end_in_time_is_said_to_be_busy() -> None:
     with pytest.raises(Unavailable, match="slow is still busy"):
         made.stop()
     go_on.set()
+
+
+def test_a_question_is_answered_in_the_loop_or_not_in_time() -> None:
+    async def nothing() -> None: ...
+
+    part = Threaded("asked", nothing, nothing, start_s=5, stop_s=5)
+    with pytest.raises(Unavailable, match="has not begun"):
+        part.ask(lambda: 1, 1.0)
+    part.start()
+    try:
+        assert part.ask(threading.current_thread, 5.0).name == "asked"
+        with pytest.raises(ZeroDivisionError):
+            part.ask(lambda: 1 // 0, 5.0)
+        block = threading.Event()
+        waiting = threading.Thread(target=part.ask, args=(lambda: block.wait(10), 20.0))
+        waiting.start()
+        with pytest.raises(Unavailable, match="does not answer"):
+            part.ask(lambda: 1, 0.05)
+        block.set()
+        waiting.join()
+    finally:
+        part.stop()

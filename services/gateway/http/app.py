@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.http import auth, bodies
 from services.gateway.http.answers import json_answer
-from services.gateway.http.calls import POSITION_HEADER, REPEAT_HEADER, Call, Edge, Route
+from services.gateway.http.calls import AS_OF_HEADER, POSITION_HEADER, REPEAT_HEADER, Call, Edge, Route
 from services.gateway.http.errors import error_answer, no_method, no_route
 from services.gateway.http.fields import load
 from services.gateway.http.openapi import describe
@@ -145,7 +145,7 @@ def _with_origin(send: Send, origin: bytes) -> Send:
             message["headers"] = [
                 *message.get("headers", []),
                 (b"access-control-allow-origin", origin),
-                (b"access-control-expose-headers", POSITION_HEADER.encode()),
+                (b"access-control-expose-headers", f"{POSITION_HEADER}, {AS_OF_HEADER}".encode()),
                 (b"vary", b"Origin"),
             ]
         await send(message)

@@ -21,6 +21,7 @@ from shared.ids import derived_uuid
 from shared.store.port import Position
 
 POSITION_HEADER = "X-Flotilla-Position"
+AS_OF_HEADER = "X-Flotilla-As-Of"
 REPEAT_HEADER = "Idempotency-Key"
 MAX_REPEAT_KEY = 128
 MAX_POSITION = 2**63 - 1
@@ -35,7 +36,8 @@ class Route:
 
     ``body``: ``fields`` (JSON or form, read before the handler runs), ``upload`` (the handler reads it) or ``none``.
     ``secret``: the answer holds a secret and must not be cached. ``password``: a user's name and password in Basic
-    authentication stand for a token (style U of contract 1.3).
+    authentication stand for a token (style U of contract 1.3). ``past``: asked of a past moment it may answer 202
+    instead, while that is built.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -51,6 +53,7 @@ class Route:
     secret: bool = False
     password: bool = False
     media_type: str = "application/json"
+    past: bool = False
 
 
 @dataclass(frozen=True, slots=True)

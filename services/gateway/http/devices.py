@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.gateway.http import past
 from services.gateway.http.auth import WAIT_S
 from services.gateway.http.calls import Call
 from services.gateway.http.errors import NO_DEVICE
@@ -31,9 +32,11 @@ async def list_devices(call: Call) -> Any:
     groups = [name for name in query.get("groups", "").split(",") if name]
     if groups:
         filters["groups"] = groups
-    listed = await call.ask(
+    return await past.ask(
+        call,
         "devices",
         "list_devices",
+        lambda listed: {**listed, "devices": [_with_platform(call, device) for device in listed["devices"]]},
         product_id=call.product.product_id,
         filters=filters,
         sort=query["sort"],
@@ -42,18 +45,26 @@ async def list_devices(call: Call) -> Any:
         per_page=query["per_page"],
         after=query["after"],
     )
-    return {**listed, "devices": [_with_platform(call, device) for device in listed["devices"]]}
 
 
 async def read_device(call: Call) -> Any:
-    device_id = device_in_path(call)
-    device = await call.ask("devices", "get_device", product_id=call.product.product_id, device_id=device_id)
-    return _with_platform(call, device)
+    return await past.ask(
+        call,
+        "devices",
+        "get_device",
+        lambda device: _with_platform(call, device),
+        product_id=call.product.product_id,
+        device_id=device_in_path(call),
+    )
 
 
 def _with_platform(call: Call, device: dict[str, Any]) -> dict[str, Any]:
     """Every device has its product's platform, also in the moment when the service has not heard of the product."""
     return device if device["platform_id"] is not None else {**device, "platform_id": call.product.platform_id}
+
+
+async def read_why(call: Call) -> Any:
+    return await call.ask("devices", "why", product_id=call.product.product_id, device_id=device_in_path(call))
 
 
 async def update_device(call: Call) -> Any:

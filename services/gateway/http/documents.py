@@ -184,6 +184,25 @@ class Products(Document):
     products = _list(_of(Product))
 
 
+class AsOf(Document):
+    """The last event of a past moment; null before the first one."""
+
+    position = _whole(**NULL)
+    at = _time(**NULL)
+
+
+class Progress(Document):
+    events_done = _whole()
+    events_total = _whole(metadata={"description": "at most: counted in positions"})
+
+
+class Building(Document):
+    """The past is being built; ask again."""
+
+    ok = _flag()
+    building = _of(Progress)
+
+
 class DeviceCounts(Document):
     total = _whole()
     online = _whole()
@@ -208,6 +227,37 @@ class Statistics(Document):
     customers = _of(CustomerCounts)
     usage = _list(_any_object())
     errors = _list(_any_object())
+
+
+class Figures(Document):
+    """Counters of a fleet at one moment."""
+
+    as_of = _of(AsOf)
+    devices = _of(DeviceCounts)
+    firmware = _list(_of(VersionCount))
+
+
+class DeviceDifference(Document):
+    id = _text()
+    what = _list(_text(), metadata={"description": "imported, removed, or fields of the device"})
+    before = _any_object(allow_none=True)
+    after = _any_object(allow_none=True)
+
+
+class ChangesMeta(Document):
+    per_page = _whole()
+    next = _text(**NULL, metadata={"description": "there may be more, also behind a page that is not full"})
+
+
+Changes = Document.from_dict(
+    {
+        "from": _of(Figures),
+        "to": _of(Figures),
+        "changes": _list(_of(DeviceDifference)),
+        "meta": _of(ChangesMeta),
+    },
+    name="Changes",
+)
 
 
 class FirmwareUpdate(Document):
@@ -258,6 +308,52 @@ class Device(Document):
     firmware_update = _of(FirmwareUpdate, allow_none=True, metadata={"description": "the last attempt, FW-7"})
 
 
+class WhyLink(Document):
+    """An event of a chain: what happened, who did it, and what it answers."""
+
+    at = _time()
+    type = _text()
+    stream = _text()
+    version = _whole(metadata={"description": "its number in the stream"})
+    position = _whole()
+    event_id = _text()
+    actor = _text(metadata={"description": "a team member's address, or account:, device: or system: with an id"})
+    command_id = _text()
+    correlation_id = _text()
+    cause = _text(**NULL, metadata={"description": "the id of the event that it answers"})
+    source = _text()
+    text = _text()
+
+
+class WhyAspect(Document):
+    aspect = _text(
+        validate=ma.validate.OneOf(("membership", "owner", "lock", "presence", "version", "update", "target"))
+    )
+    value = _any_object(allow_none=True)
+    text = _text()
+    chain = _list(_of(WhyLink), metadata={"description": "oldest first, at most 20"})
+
+
+class WhyRule(Document):
+    rule = _text()
+    released_version = _whole(**NULL)
+    target_version = _whole(**NULL)
+    delivery = _text(**NULL)
+    runs_released = _flag()
+    gets_released = _flag()
+    text = _text()
+
+
+class Why(Document):
+    """Why a device is as it is (EVT-3)."""
+
+    id = _text()
+    product_id = _whole(**NULL)
+    rule = _of(WhyRule, allow_none=True, metadata={"description": "null when it is a member no more"})
+    aspects = _list(_of(WhyAspect))
+    cut = _flag(metadata={"description": "older events exist that were not looked at, or were forgotten"})
+
+
 class Meta(Document):
     page = _whole()
     per_page = _whole()
@@ -267,6 +363,7 @@ class Meta(Document):
 
 class DevicesMeta(Meta):
     next = _text(**NULL)
+    as_of = _of(AsOf, required=False)
 
 
 class Devices(Document):

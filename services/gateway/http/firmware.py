@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from services.gateway.http import bodies
+from services.gateway.http import bodies, past
 from services.gateway.http.calls import Call
 from services.gateway.http.errors import NO_FIRMWARE
 from services.gateway.http.fields import load
@@ -28,8 +28,8 @@ UPLOAD_S = 30.0
 
 
 async def list_versions(call: Call) -> Any:
-    answer = await call.ask("firmware", "list_versions", product_id=call.product.product_id)
-    return answer["versions"]
+    product_id = call.product.product_id
+    return await past.ask(call, "firmware", "list_versions", lambda found: found["versions"], product_id=product_id)
 
 
 async def upload_version(call: Call) -> Any:
@@ -62,17 +62,24 @@ async def upload_version(call: Call) -> Any:
         sha256=sha256,
         size_bytes=size_bytes,
         uploaded_by=call.signed_in.token.email,
+        uploader_id=call.signed_in.token.account_id,
     )
 
 
 async def read_version(call: Call) -> Any:
-    found = await _get_version(call)
+    number = _version_in_path(call)
+    product_id = call.product.product_id
+    return await past.ask(call, "firmware", "get_version", _without_digest, product_id=product_id, version=number)
+
+
+def _without_digest(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "sha256"}
 
 
 async def download_version(call: Call) -> Response:
     """The bytes as they were uploaded."""
-    found = await _get_version(call)
+    product_id, number = call.product.product_id, _version_in_path(call)
+    found = await call.ask("firmware", "get_version", product_id=product_id, version=number)
     blobs, sha256, size_bytes = call.services.blobs, found["sha256"], found["size"]
     headers = {"Content-Length": str(size_bytes), "Content-Disposition": attachment(found["name"])}
     if call.request.method == "HEAD":
@@ -118,8 +125,8 @@ async def release_version(call: Call) -> Any:
     return {**released, "ok": True}
 
 
-async def _get_version(call: Call) -> dict[str, Any]:
+def _version_in_path(call: Call) -> int:
     text = call.params["version"]
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_FIRMWARE_VERSION):
         raise NotFound(NO_FIRMWARE)
-    return await call.ask("firmware", "get_version", product_id=call.product.product_id, version=int(text))
+    return int(text)

@@ -12,11 +12,12 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 
 from services.gateway.http.bodies import FORM, MULTIPART
 from services.gateway.http.calls import POSITION_HEADER, REPEAT_HEADER, Route
-from services.gateway.http.documents import Error
+from services.gateway.http.documents import Building, Error
 from shared.auth.permissions import role_for
 
 JSON = "application/json"
 _POSITION = {"description": "what has been seen, for reads of one's own writes", "schema": {"type": "integer"}}
+_BUILDING = {"content": {JSON: {"schema": Building}}}
 _UPLOADED_FILE = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
 
 
@@ -54,6 +55,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": _parameters(route, signed_in),
         "responses": {
             str(route.status): _answer(route),
+            **({"202": {"description": "the past is being built; ask again", **_BUILDING}} if route.past else {}),
             "default": {"description": "an error", "content": _json(Error)},
         },
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.gateway.http import past
 from services.gateway.http.calls import Call
 from shared.errors import Refused
 
@@ -52,6 +53,6 @@ def _with_release(call: Call, product: dict[str, Any]) -> dict[str, Any]:
 
 async def read_statistics(call: Call) -> Any:
     """Customers, usage and errors are empty until something counts them."""
-    counted = await call.ask("devices", "statistics", product_id=call.product.product_id)
     empty = {"customers": {"total": 0, "with_device": 0, "active": 0}, "usage": [], "errors": []}
-    return {**empty, **counted}
+    product_id = call.product.product_id
+    return await past.ask(call, "devices", "statistics", lambda counted: {**empty, **counted}, product_id=product_id)

@@ -72,7 +72,27 @@ class Paging(Request):
         return {"per_page": given["perPage"], **given} if "perPage" in given else given
 
 
+def _moment(**options: Any) -> Line:
+    return Line(64, metadata={"description": "a time with its zone (ISO 8601), or a position"}, **options)
+
+
+class AsOf(Request):
+    """A past moment; without it, now."""
+
+    as_of = _moment()
+
+
+class Changes(Request):
+    """Between two past moments, or from one until now."""
+
+    since = _moment(data_key="from", required=True)
+    until = _moment(data_key="to", load_default=None)
+    after = Line(24, load_default=None, metadata={"description": "meta.next of the answer before"})
+    per_page = Whole(1, 100, load_default=25)
+
+
 class DeviceQuery(Paging):
+    as_of = _moment()
     device_id = Line(64, data_key="deviceId", metadata={"description": "part of the id"})
     name = Line(128, data_key="deviceName", metadata={"description": "part of the name"})
     serial_number = Line(64, data_key="serialNumber", metadata={"description": "part of the serial number"})

@@ -11,6 +11,7 @@ from services.gateway.http import (
     firmware,
     imports,
     orgs,
+    past,
     products,
     requests,
     system,
@@ -24,6 +25,7 @@ _PRODUCT = "/v1/products/{product}"
 _DEVICE = _PRODUCT + "/devices/{device}"
 _IMPORT = _PRODUCT + "/imports/{import}"
 _VERSION = _PRODUCT + "/firmware/{version}"
+_AS_OF: dict[str, Any] = {"query": requests.AsOf(), "past": True}
 
 
 def _get(path: str, permission: str, summary: str, handler: Handler, response: Any, **options: Any) -> Route:
@@ -132,7 +134,18 @@ _PRODUCTS = [
         status=201,
     ),
     _get(_PRODUCT, "products.read", "A product", products.read_product, documents.ProductAnswer()),
-    _get(_PRODUCT + "/stats", "products.read", "Its figures", products.read_statistics, documents.Statistics()),
+    _get(
+        _PRODUCT + "/stats", "products.read", "Its figures", products.read_statistics, documents.Statistics(), **_AS_OF
+    ),
+    _get(
+        _PRODUCT + "/changes",
+        "devices.read",
+        "What changed in the fleet between two moments",
+        past.list_changes,
+        documents.Changes(),
+        query=requests.Changes(),
+        past=True,
+    ),
     *_streams(_PRODUCT, "Live events of a product", events.product_events),
 ]
 
@@ -144,6 +157,7 @@ _DEVICES = [
         devices.list_devices,
         documents.Devices(),
         query=requests.DeviceQuery(),
+        past=True,
     ),
     _post(
         _PRODUCT + "/devices",
@@ -164,7 +178,14 @@ _DEVICES = [
         status=201,
         secret=True,
     ),
-    _get(_DEVICE, "devices.read", "A device", devices.read_device, documents.Device()),
+    _get(_DEVICE, "devices.read", "A device", devices.read_device, documents.Device(), **_AS_OF),
+    _get(
+        _DEVICE + "/why",
+        "devices.read",
+        "Why a device is as it is: for each aspect what brought it there, and the rule that decides what it gets",
+        devices.read_why,
+        documents.Why(),
+    ),
     _put(
         _DEVICE,
         "devices.update",
@@ -221,6 +242,7 @@ _FIRMWARE = [
         "Firmware versions, the highest first",
         firmware.list_versions,
         documents.Firmware(many=True),
+        **_AS_OF,
     ),
     _post(
         _PRODUCT + "/firmware",
@@ -240,7 +262,7 @@ _FIRMWARE = [
         documents.FirmwareReleased(),
         request=requests.FirmwareRelease(),
     ),
-    _get(_VERSION, "firmware.read", "A version", firmware.read_version, documents.Firmware()),
+    _get(_VERSION, "firmware.read", "A version", firmware.read_version, documents.Firmware(), **_AS_OF),
     _get(
         _VERSION + "/binary",
         "firmware.read",

@@ -45,6 +45,7 @@ def test_a_version_is_uploaded(api: Any, world: Any) -> None:
         "sha256": digest,
         "size_bytes": 3,
         "uploaded_by": "member@example.org",
+        "uploader_id": world.MEMBER,
     }
     assert api.blobs.read(digest, 0, 10) == b"\x00\x01\xff"
 

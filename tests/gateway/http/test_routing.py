@@ -89,7 +89,7 @@ def test_browsers_of_any_origin_may_ask(api: Any) -> None:
         answer = api.get("/v1/products", token=token, headers=origin)
         assert answer.status_code == status
         assert answer.headers["access-control-allow-origin"] == "https://app.example.org"
-        assert answer.headers["access-control-expose-headers"] == "X-Flotilla-Position"
+        assert answer.headers["access-control-expose-headers"] == "X-Flotilla-Position, X-Flotilla-As-Of"
     assert "access-control-allow-origin" not in api.get("/v1/products/4711").headers
 
 
