@@ -11,8 +11,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from deploy import events_command, fleet_commands, messages_command, projections_command
+from deploy import (
+    backup_command,
+    events_command,
+    fleet_command,
+    fleet_commands,
+    messages_command,
+    people_command,
+    projections_command,
+    replay_command,
+    why_command,
+)
 from deploy.doctor import examine
+from deploy.health import check
+from deploy.health_report import reporting
 from deploy.process import end_with_parent, log_to_stderr, until_told
 from deploy.running import DataFolder, Process
 from shared.errors import FlotillaError
@@ -24,12 +36,19 @@ app = typer.Typer(
 app.add_typer(events_command.app, name="events")
 app.add_typer(projections_command.app, name="projections")
 app.add_typer(messages_command.app, name="messages")
+app.add_typer(people_command.app, name="people")
+app.add_typer(replay_command.app, name="replay")
 app.add_typer(fleet_commands.devices, name="devices")
+app.add_typer(fleet_command.app, name="fleet")
 app.command("demo")(fleet_commands.demo)
+app.command("why")(why_command.why_command)
+app.command("backup")(backup_command.backup)
+app.command("restore")(backup_command.restore)
 console = Console()
 
 Data = Annotated[Path | None, typer.Option(help="Folder for everything that is kept (default: ./data).")]
 Port = Annotated[int | None, typer.Option(help="0: any free one.")]
+WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="End when the parent process dies.")]
 
 
 @app.command()
@@ -48,9 +67,11 @@ def run(data: Data = None, http_port: Port = None, mqtt_port: Port = None) -> No
                 _line(f"{part.name} is up")
             url = f"http://{settings.host}:{gateway.http_port}"
             folder.announce(Process("flotilla", os.getpid(), url, (settings.host, gateway.mqtt_port)))
+            report.ready()
             _where_next(settings, [url], [(settings.host, gateway.mqtt_port)])
 
-        until_told(runtime, ready, lambda: _stopped(folder, "flotilla"))
+        with reporting("flotilla", folder, runtime) as report:
+            until_told(runtime, ready, lambda: _stopped(folder, "flotilla"))
 
 
 @app.command()
@@ -73,26 +94,34 @@ def up(data: Data = None, http_port: Port = None, mqtt_port: Port = None, gatewa
         _stopped(folder, "supervisor")
 
 
-@app.command(hidden=True)
-def service(name: str) -> None:
-    """One service as this process."""
+@app.command()
+def service(name: str, with_parent: WithParent = False) -> None:
+    """One service as this process: orgs, billing, firmware or devices. Needs a broker: FLOTILLA_BUS=amqp://…"""
     from deploy.composition import service as compose  # deferred, as above
 
     settings = Settings.load()
-    end_with_parent()
+    if with_parent:
+        end_with_parent()
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
     runtime = compose(name, settings)
-    until_told(runtime, lambda: folder.announce(Process(name, os.getpid())), lambda: folder.withdraw(name))
+
+    def ready() -> None:
+        folder.announce(Process(name, os.getpid()))
+        report.ready()
+
+    with reporting(name, folder, runtime) as report:
+        until_told(runtime, ready, lambda: folder.withdraw(name))
 
 
-@app.command(hidden=True)
-def gateway() -> None:
-    """One gateway as this process."""
+@app.command()
+def gateway(with_parent: WithParent = False) -> None:
+    """One gateway as this process, named by FLOTILLA_GATEWAY. Needs a broker: FLOTILLA_BUS=amqp://…"""
     from deploy.composition import gateway as compose  # deferred, as above
 
     settings = Settings.load()
-    end_with_parent()
+    if with_parent:
+        end_with_parent()
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
     runtime, part = compose(settings)
@@ -101,8 +130,25 @@ def gateway() -> None:
     def ready() -> None:
         url = f"http://{settings.host}:{part.http_port}"
         folder.announce(Process(name, os.getpid(), url, (settings.host, part.mqtt_port)))
+        report.ready()
 
-    until_told(runtime, ready, lambda: folder.withdraw(name))
+    with reporting(name, folder, runtime) as report:
+        until_told(runtime, ready, lambda: folder.withdraw(name))
+
+
+@app.command()
+def health(
+    names: Annotated[list[str] | None, typer.Argument(help="Processes (default: all of the data folder).")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Only whether a restart would help.")] = False,
+    data: Data = None,
+) -> None:
+    """Whether processes are well, for probes and people: ends with 0 if so, else says why not and ends with 1."""
+    found = check(names or [], data, live=live)
+    for complaint in found:
+        console.print(complaint, markup=False, highlight=False, soft_wrap=True)
+    if not found:
+        console.print("well")
+    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

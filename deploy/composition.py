@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from deploy.messages_command import Resender, parked_folder
+from deploy.messages_command import parked_folder, resender
+from deploy.replays import replayer, replays_folder
 from services.billing import bootstrap as billing
 from services.billing.service import BillingService
 from services.devices import bootstrap as devices
@@ -12,6 +13,7 @@ from services.firmware.service import FirmwareService
 from services.gateway.bootstrap import GatewayPart
 from services.orgs import bootstrap as orgs
 from services.orgs.service import OrgsService
+from shared.bus.address import with_queues
 from shared.bus.host import declare_queues
 from shared.bus.open import open_transport
 from shared.errors import Refused
@@ -39,7 +41,13 @@ def embedded(settings: Settings) -> tuple[Runtime, GatewayPart]:
     parts: list[Part] = [Owner("event store", store.close), transport]
     parts += [build(settings, transport, store) for build in SERVICES.values()]
     gateway_part = GatewayPart(settings, store, transport)
-    return Runtime("flotilla", [*parts, Resender(transport, folder), gateway_part]), gateway_part
+    replays = replayer(store, transport, replays_folder(settings), by_name())
+    return Runtime("flotilla", [*parts, resender(transport, folder), replays, gateway_part]), gateway_part
+
+
+def by_name() -> dict[str, type]:
+    """The classes of all services."""
+    return {service_class.name: service_class for service_class in CLASSES}
 
 
 def service(name: str, settings: Settings) -> Runtime:
@@ -62,4 +70,4 @@ def gateway(settings: Settings) -> tuple[Runtime, GatewayPart]:
 def _broker(settings: Settings) -> str:
     if settings.bus == "local:":
         raise Refused("bad_setting", "a process of its own needs FLOTILLA_BUS=amqp://…; `local:` is for one process")
-    return settings.bus
+    return with_queues(settings.bus, settings.queues)

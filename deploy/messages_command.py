@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.running import DataFolder
+from deploy.wishes import Wish, Wishes, ask
 from shared.bus import parking
+from shared.bus.address import with_queues
 from shared.bus.kept import KeptMessages
 from shared.bus.transport import Transport
-from shared.errors import NotFound
 from shared.settings import Settings
 
 app = typer.Typer(help="Messages that no handler could handle.", no_args_is_help=True)
 console = Console()
-LOOK_S = 1.0
+AGAIN = "again"
 
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 
@@ -29,51 +29,29 @@ def parked_folder(settings: Settings) -> Path:
     return settings.data / "parked"
 
 
-class Resender:
-    """A part of the embedded platform: sends again what the command line asks for, by files named after messages."""
+def resender(transport: Transport, folder: Path) -> Wishes:
+    """The part of the embedded platform that sends again what `resend` wishes for, by files named after messages."""
 
-    name = "parked messages"
+    def grant(wish: Wish) -> None:
+        parking.resend(transport, wish.name)
 
-    def __init__(self, transport: Transport, folder: Path) -> None:
-        self._transport = transport
-        self._wishes = folder / "again"
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._wishes.mkdir(parents=True, exist_ok=True)
-        self._thread = threading.Thread(target=self._look, name=self.name, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
-
-    def _look(self) -> None:
-        while not self._stopping.wait(LOOK_S):
-            for wish in sorted(self._wishes.iterdir()):
-                try:
-                    parking.resend(self._transport, wish.name)
-                except NotFound as gone:
-                    console.print(f"parked message {wish.name}: {gone}", highlight=False)
-                wish.unlink()
+    return Wishes("parked messages", folder / AGAIN, grant, keep=True)
 
 
 @app.command("list")
 def list_them(data: Data = None, limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100) -> None:
-    """The oldest parked messages, each with its handler and error."""
+    """The oldest parked messages, each with its handler, its error, and the position of the event in it."""
     settings = Settings.load(data=data)
-    bus = _broker(settings)
+    bus = broker_of(settings)
     kept = parking.list_parked(bus, limit) if bus else KeptMessages(parked_folder(settings)).first(limit)
     table = Table()
-    for heading in ("id", "parked at", "handler", "error", "message"):
+    for heading in ("id", "parked at", "handler", "position", "error", "message"):
         table.add_column(heading, overflow="fold")
     for message in kept:
         at = f"{message.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(message.id, at, message.handler, message.error, message.message[:200])
+        position = "" if message.position is None else str(message.position)
+        again = "" if message.replayed is None else f" (replayed at {message.replayed})"
+        table.add_row(message.id, at, message.handler, position, f"{message.error}{again}", message.message[:200])
     console.print(table)
 
 
@@ -81,15 +59,13 @@ def list_them(data: Data = None, limit: Annotated[int, typer.Option(min=1, max=1
 def resend(message_id: str, data: Data = None) -> None:
     """Give a message to its handler again."""
     settings = Settings.load(data=data)
-    bus = _broker(settings)
+    bus = broker_of(settings)
     if bus:
         parking.resend(bus, message_id)
         console.print("sent again", highlight=False)
         return
     KeptMessages(parked_folder(settings)).get(message_id)
-    wishes = parked_folder(settings) / "again"
-    wishes.mkdir(parents=True, exist_ok=True)
-    (wishes / message_id).touch()
+    ask(parked_folder(settings) / AGAIN, message_id)
     console.print("is sent again within a second, or when the platform next starts", highlight=False)
 
 
@@ -97,7 +73,7 @@ def resend(message_id: str, data: Data = None) -> None:
 def discard(message_id: str, data: Data = None) -> None:
     """Forget a message (on the embedded platform: while it is stopped)."""
     settings = Settings.load(data=data)
-    bus = _broker(settings)
+    bus = broker_of(settings)
     if bus:
         parking.discard(bus, message_id)
     else:
@@ -106,8 +82,8 @@ def discard(message_id: str, data: Data = None) -> None:
     console.print("forgotten", highlight=False)
 
 
-def _broker(settings: Settings) -> str | None:
+def broker_of(settings: Settings) -> str | None:
     """The broker that is set, or that of the distributed platform that runs on this data; None for the embedded one."""
     if settings.bus != "local:":
-        return settings.bus
+        return with_queues(settings.bus, settings.queues)
     return next((process.bus for process in DataFolder(settings.data).processes() if process.bus), None)

@@ -1,6 +1,8 @@
-"""A private RabbitMQ node from the Debian package: own folder, ports, cookie and epmd; ends with its starter.
+"""A private RabbitMQ node from the Debian package: own folder, ports, cookie and epmd; ends with its starter. And a
+cluster of such nodes on this machine, for tests.
 
-For tests, demonstrations and ``flotilla up`` on one machine. Nothing of a node that the system runs is touched.
+For tests, demonstrations and ``flotilla up`` on one machine. Nothing of a node that the system runs is touched. (Longer
+than most modules: what a node and a cluster need of Erlang's environment is in one place.)
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 from uuid import uuid4
+
+import psutil
 
 from deploy.packages import can_install, install
 from shared.errors import Misuse, Unavailable
@@ -25,6 +30,8 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 CONTROL_TIMEOUT_S = 30.0
+ERLANG_ARGUMENTS = "-start_epmd false +S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
+"""Other nodes and ``rabbitmqctl`` reach it over the loopback only."""
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME = 1
 ENDS_WITH_PARENT = (
@@ -60,15 +67,32 @@ def ensure_installed(tell: Callable[[str], None] = print) -> Path:
     return found
 
 
-class RabbitNode:
-    """One node with its data in ``folder``; started again, it is the same node at the same address."""
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What the nodes of a cluster share: cookie, the port of the one epmd, their names. ``leads`` runs the epmd."""
 
-    def __init__(self, folder: Path) -> None:
+    home: Path
+    epmd_port: int
+    names: Sequence[str]
+    leads: bool
+
+
+class RabbitNode:
+    """One node with its data in ``folder``, where it is the same node whenever it is started, with all that its queues
+    kept; this object has it at one address."""
+
+    def __init__(self, folder: Path, *, name: str | None = None, together: Together | None = None) -> None:
         self.folder = folder.absolute()
-        self._name = f"flt{uuid4().hex[:8]}@localhost"
-        self._port, self._distribution_port, self._epmd_port = free_ports(3)
+        self.name = name or _lasting_name(self.folder)
+        self._port, self._distribution_port, own_epmd_port = free_ports(3)
+        self._together = together or Together(self.folder / "home", own_epmd_port, [self.name], leads=True)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        """Host and port, as in a URL."""
+        return f"{HOST}:{self._port}"
 
     @property
     def url(self) -> str:
@@ -77,6 +101,15 @@ class RabbitNode:
 
     def start(self) -> None:
         """Returns when it speaks AMQP. Raises ``Unavailable`` with the end of its log."""
+        self.begin()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def begin(self) -> None:
+        """Start without waiting. Raises ``Unavailable`` if RabbitMQ is not installed."""
         server = find_server()
         if server is None:
             raise Unavailable("RabbitMQ is not installed")
@@ -85,10 +118,10 @@ class RabbitNode:
         self._prepare()
         try:
             with (self.folder / "console.log").open("ab") as console:
-                epmd = ["epmd", "-port", str(self._epmd_port), "-address", HOST]
-                self._epmd = self._spawn(epmd, console)
+                if self._together.leads and self._epmd is None:
+                    epmd = ["epmd", "-port", str(self._together.epmd_port), "-address", HOST]
+                    self._epmd = self._spawn(epmd, console)
                 self._server = self._spawn([str(server)], console)
-            self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
@@ -100,6 +133,15 @@ class RabbitNode:
                 _end(process)
         self._server = self._epmd = None
 
+    def kill(self) -> None:
+        """End the server at once, as a crash would; ``start`` brings it back."""
+        if self._server is None:
+            return
+        for process in [*psutil.Process(self._server.pid).children(recursive=True), self._server]:
+            process.kill()
+        self._server.wait(STOP_TIMEOUT_S)
+        self._server = None
+
     def add_vhost(self, name: str) -> str:
         """Make a virtual host; its URL."""
         self.control("add_vhost", name)
@@ -109,7 +151,7 @@ class RabbitNode:
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl``; what it printed. Raises ``Unavailable``."""
         server = find_server() or PACKAGED
-        command = [str(server.with_name("rabbitmqctl")), "-q", "-n", self._name, *arguments]
+        command = [str(server.with_name("rabbitmqctl")), "-q", "-n", self.name, *arguments]
         done = subprocess.run(  # noqa: S603 - our own arguments
             command, env=self._environment(), capture_output=True, text=True, timeout=CONTROL_TIMEOUT_S, check=False
         )
@@ -127,17 +169,23 @@ class RabbitNode:
         self.stop()
 
     def _prepare(self) -> None:
-        for name in ("home", "mnesia", "log", "schema", "config"):
+        for name in ("mnesia", "log", "schema", "config"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = {HOST}:{self._port}\nlog.file.level = warning\n")
+        self._together.home.mkdir(parents=True, exist_ok=True)
+        lines = [f"listeners.tcp.1 = {self.host}", "log.file.level = warning"]
+        if len(self._together.names) > 1:
+            nodes = enumerate(self._together.names, 1)
+            lines.append("cluster_formation.peer_discovery_backend = classic_config")
+            lines += [f"cluster_formation.classic_config.nodes.{number} = {name}" for number, name in nodes]
+        (self.folder / "rabbitmq.conf").write_text("".join(f"{line}\n" for line in lines))
         (self.folder / "enabled_plugins").write_text("[].\n")
 
     def _environment(self) -> dict[str, str]:
         folder = str(self.folder)
         keep = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
         return keep | {
-            "HOME": f"{folder}/home",
-            "RABBITMQ_NODENAME": self._name,
+            "HOME": str(self._together.home),
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(self._port),
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
@@ -149,8 +197,8 @@ class RabbitNode:
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq",
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/enabled_plugins",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false +S 2:2 +sbwt none",
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
+            "ERL_EPMD_PORT": str(self._together.epmd_port),
             "ERL_EPMD_ADDRESS": HOST,
         }
 
@@ -164,7 +212,8 @@ class RabbitNode:
             stderr=subprocess.STDOUT,
         )
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Returns when it speaks AMQP. Raises ``Unavailable``."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             for process in (self._epmd, self._server):
@@ -177,6 +226,66 @@ class RabbitNode:
 
     def _tail(self) -> str:
         return (self.folder / "console.log").read_text(errors="replace")[-2_000:]
+
+
+class RabbitCluster:
+    """Nodes of one cluster on this machine, for tests of what happens when one of them dies."""
+
+    def __init__(self, folder: Path, size: int = 3) -> None:
+        (epmd_port,) = free_ports(1)
+        names = [node_name() for _ in range(size)]
+        home = folder.absolute() / "home"
+        self.nodes = [
+            RabbitNode(
+                folder / f"node-{number}", name=name, together=Together(home, epmd_port, names, leads=number == 0)
+            )
+            for number, name in enumerate(names)
+        ]
+
+    @property
+    def url(self) -> str:
+        """Of the default virtual host, with all nodes."""
+        return f"amqp://guest:guest@{','.join(node.host for node in self.nodes)}/%2F"
+
+    def __enter__(self) -> RabbitCluster:
+        cookie = self.nodes[0].folder.parent / "home" / ".erlang.cookie"
+        cookie.parent.mkdir(parents=True)
+        cookie.write_text(uuid4().hex)  # nodes that start together would each make one of their own
+        cookie.chmod(0o400)
+        try:
+            for node in self.nodes:
+                node.begin()
+            for node in self.nodes:
+                node.wait_until_ready()
+            self.nodes[0].control("await_online_nodes", str(len(self.nodes)))  # those become members of its queues
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all nodes, the one with the epmd last."""
+        for node in reversed(self.nodes):
+            node.stop()
+
+
+def _lasting_name(folder: Path) -> str:
+    """The data of a node belong to its name, so the first name in a folder stays."""
+    kept = folder / "name"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(node_name())
+    return kept.read_text().strip()
+
+
+def node_name() -> str:
+    """One that no other node on this machine has."""
+    return f"flt{uuid4().hex[:8]}@localhost"
 
 
 def speaks_amqp(host: str, port: int) -> bool:

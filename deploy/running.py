@@ -51,7 +51,7 @@ class DataFolder:
                 raise Refused(
                     "data_in_use", f"another Flotilla runs on {self.path}; stop it or choose --data"
                 ) from None
-            for left in self.run.glob("*.json"):
+            for left in [*self.run.glob("*.json"), *self.run.glob("*.health")]:
                 left.unlink()
             yield
 

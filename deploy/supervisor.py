@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deploy.rabbitmq import RabbitNode, ensure_installed
 from deploy.running import DataFolder
+from shared.bus.address import with_queues
 from shared.errors import Unavailable
 from shared.settings import Settings
 
@@ -56,7 +57,7 @@ class Supervisor:
     def start(self) -> None:
         """Returns when all of it is ready. Services come before gateways, so that every queue exists before the first
         event can be published."""
-        self.bus = self._broker()
+        self.bus = with_queues(self._broker(), self._settings.queues)
         settings = replace(self._settings, bus=self.bus)
         for name in SERVICES:
             self._add(name, ["service", name], settings)
@@ -119,7 +120,8 @@ class Supervisor:
 
     def _add(self, name: str, arguments: list[str], settings: Settings) -> Child:
         outside = {key: value for key, value in os.environ.items() if not key.startswith("FLOTILLA_")}
-        child = Child(name, [sys.executable, "-m", "deploy.cli", *arguments], outside | settings.environment())
+        command = [sys.executable, "-m", "deploy.cli", *arguments, "--with-parent"]
+        child = Child(name, command, outside | settings.environment())
         self._children.append(child)
         return child
 

@@ -56,7 +56,7 @@ class Streams:
 
     def __init__(self, store: EventStore, contracts: Registry, *, pause: Callable[[float], None] = time.sleep) -> None:
         self.store = store
-        self._contracts = contracts
+        self.contracts = contracts
         self._pause = pause
 
     def load(self, aggregate: Aggregate[State, Command], stream: str) -> Loaded[State]:
@@ -67,7 +67,7 @@ class Streams:
             recorded = []
         state = aggregate.initial
         for event in recorded:
-            state = aggregate.evolve(state, self._contracts.decode(event))
+            state = aggregate.evolve(state, self.contracts.decode(event))
         last = recorded[-1] if recorded else None
         return Loaded(state, last.version if last else -1, last.position if last else None, recorded)
 
@@ -166,7 +166,7 @@ class Streams:
         events = list(aggregate.decide(loaded.state, command))
         if not events:
             return Handled(loaded.state, [], loaded.version, loaded.position)
-        new = [self._contracts.encode(event, index, context, stream=stream) for index, event in enumerate(events)]
+        new = [self.contracts.encode(event, index, context, stream=stream) for index, event in enumerate(events)]
         return loaded, events, Append(stream, loaded.expected, new)
 
     def _repeated(self, stream: str, loaded: Loaded[State], context: Context) -> Handled[State] | None:
@@ -181,7 +181,7 @@ class Streams:
             for index, event in enumerate(loaded.recorded[start:])
             if event.id == event_id(context.command_id, index, stream)
         ]
-        decoded = [self._contracts.decode(event) for event in mine]
+        decoded = [self.contracts.decode(event) for event in mine]
         return Handled(loaded.state, decoded, mine[-1].version, mine[-1].position)
 
     def _handled(

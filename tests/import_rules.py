@@ -17,6 +17,7 @@ SERVICES = ("orgs", "devices", "firmware", "billing", "gateway")
 PURE = (
     "shared/aggregates.py",
     "shared/auth/permissions.py",
+    "shared/bus/queue_kinds.py",
     "shared/context.py",
     "shared/errors.py",
     "shared/events/billing.py",

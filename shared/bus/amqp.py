@@ -171,6 +171,13 @@ class AmqpTransport:
     def park(self, delivery: Any, handler: str, error: str) -> Future[None]:
         return self._confirmed(lambda link, done: link.park(delivery, handler, error, done))
 
+    def send(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> Future[None]:
+        return self._confirmed(lambda link, done: link.publish("", queue, body, headers, done, mandatory=True))
+
+    def depth(self, queue: str) -> Future[int]:
+        link, thread = self._started()
+        return thread.begin(link.depth(queue))
+
     def wants(self, source: str, event_type: str) -> bool:
         return True
 

@@ -14,10 +14,12 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from shared.errors import Unavailable
+from shared.bus.queue_kinds import CLASSIC, Kind
+from shared.errors import Refused, Unavailable
 
 OPEN_TIMEOUT_S = 5.0
 ASK_TIMEOUT_S = 5.0
+PRECONDITION_FAILED = 406
 HEARTBEAT_S = 10
 """Unless the URL says otherwise; a broker that is silent for two of them is gone."""
 
@@ -56,17 +58,18 @@ class _Joining(AsyncioConnection):  # type: ignore[misc]
 
 
 class Connection:
-    """``closed`` has the reason once it is over."""
+    """``closed`` has the reason once it is over; ``kind`` is what lasting queues are declared as."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = CLASSIC) -> None:
+        self.kind = kind
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pika: Any = None
 
     @classmethod
-    async def open(cls, url: str, name: str) -> Connection:
-        """Raises ``Unavailable``."""
-        made = cls()
+    async def open(cls, url: str, name: str, kind: Kind = CLASSIC) -> Connection:
+        """To one node. Raises ``Unavailable``."""
+        made = cls(kind)
         made._pika = _Joining(
             parameters(url, name),
             on_open_callback=lambda _: resolve(made._opened, None),
@@ -101,7 +104,8 @@ class Connection:
         return await self._answer(channel, opened)
 
     async def ask(self, channel: Channel, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a method of a channel and wait for the broker's answer. Raises ``Unavailable``."""
+        """Call a method of a channel and wait for the broker's answer. Raises ``Unavailable``, and ``Refused``
+        (``other_kind_of_queue``) for a queue that is declared as something else already."""
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
             method(*args, callback=lambda frame: resolve(answered, frame), **kwargs)
@@ -117,7 +121,7 @@ class Connection:
     async def _answer(self, channel: Channel, answered: asyncio.Future[Any]) -> Any:
         def on_close(_channel: Channel, problem: Exception) -> None:
             if not answered.done():
-                answered.set_exception(Unavailable(f"the broker refused: {problem}"))
+                answered.set_exception(_refusal(problem))
 
         channel.add_on_close_callback(on_close)
         done, _ = await asyncio.wait(
@@ -134,6 +138,17 @@ class Connection:
 
     def _over(self, problem: BaseException) -> None:
         resolve(self.closed, str(problem) or repr(problem))
+
+
+def _refusal(problem: Exception) -> Exception:
+    if not isinstance(problem, pika.exceptions.ChannelClosedByBroker) or problem.reply_code != PRECONDITION_FAILED:
+        return Unavailable(f"the broker refused: {problem}")
+    return Refused(
+        "other_kind_of_queue",
+        f"the broker has this queue as something else than FLOTILLA_QUEUES asks for ({problem.reply_text}): set it to "
+        "the kind that is there, or stop the platform, delete the queue (`rabbitmqctl delete_queue NAME`) and send "
+        "what was in it again (`flotilla replay service NAME`)",
+    )
 
 
 def resolve(future: asyncio.Future[Any], value: object) -> None:

@@ -125,7 +125,8 @@ class RpcConsumer(AmqpConsumer):
 
     async def declare(self, connection: Connection, channel: Channel) -> None:
         await connection.ask(channel, channel.exchange_declare, wire.RPC_EXCHANGE, "topic", durable=True)
-        await connection.ask(channel, channel.queue_declare, self.queue, durable=True)
+        arguments = dict(connection.kind.requests)
+        await connection.ask(channel, channel.queue_declare, self.queue, durable=True, arguments=arguments)
         await connection.ask(channel, channel.queue_bind, self.queue, wire.RPC_EXCHANGE, f"{self._service}.*")
 
 
@@ -143,7 +144,9 @@ class EventConsumer(AmqpConsumer):
 async def declare_event_queue(connection: Connection, channel: Channel, spec: EventQueue) -> None:
     """Exchange, queue and bindings. Raises ``Unavailable``."""
     exchange = wire.event_exchange(spec.source)
-    how = {"durable": True, "exclusive": spec.exclusive, "auto_delete": not spec.lasting}
+    how: dict[str, Any] = {"exclusive": spec.exclusive, "auto_delete": not spec.lasting}
+    how["durable"] = not spec.exclusive  # a durable one would stay behind on a node that died, and keep us from ours
+    how["arguments"] = dict(connection.kind.events) if spec.lasting else {}
     await connection.ask(channel, channel.exchange_declare, exchange, "topic", durable=True)
     await connection.ask(channel, channel.queue_declare, spec.name, **how)
     for event_type in spec.types:

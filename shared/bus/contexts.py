@@ -13,7 +13,7 @@ from nameko.exceptions import MalformedRequest
 from nameko.rpc import Rpc
 
 from shared.bus import wire
-from shared.context import Context
+from shared.context import MAX_PLACE, Context
 from shared.ids import derived_uuid
 
 
@@ -60,8 +60,19 @@ def _of_event(worker_ctx: Any, where: str) -> Context:
         actor=f"system:{worker_ctx.service_name}",
         correlation_id=str(correlation or event_id),
         causation_id=str(event_id),
+        causation_place=_place(message),
         source=where,
     )
+
+
+def _place(message: object) -> str | None:
+    """Where the event of one of our messages stands; None for what any other program dispatches."""
+    if not isinstance(message, Mapping):
+        return None
+    stream, version = message.get("stream"), message.get("version")
+    if not isinstance(stream, str) or not isinstance(version, int):
+        return None
+    return f"{stream}@{version}"[:MAX_PLACE]
 
 
 def _event_id(worker_ctx: Any, message: object) -> UUID:

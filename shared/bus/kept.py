@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from shared.bus.transport import MAX_PARKED, ParkedMessage
+from shared.bus.queue_kinds import MAX_PARKED
+from shared.bus.transport import ParkedMessage
 from shared.bus.wire import Message
 from shared.errors import NotFound, Unavailable
 

@@ -1,7 +1,8 @@
 """The link to a broker: one connection, made again whenever it is lost, with everything declared anew.
 
 Belongs to one asyncio loop; ``amqp`` puts it on a thread, ``client`` into the gateway's loop. What was in flight when
-the connection went ends with ``Unknown``; what was not sent yet waits for the next connection, for a while.
+the connection went ends with ``Unknown``; what was not sent yet waits for the next connection, for a while. (Longer
+than most modules: all of it is one state, that of the connection.)
 """
 
 from __future__ import annotations
@@ -16,25 +17,30 @@ from uuid import uuid4
 
 from pika.exceptions import AMQPError
 
+from shared.bus import address
 from shared.bus.connection import Connection, resolve
 from shared.bus.consumer import AmqpConsumer, AmqpDelivery, declare_event_queue
 from shared.bus.publisher import Confirmed, Publisher
+from shared.bus.queue_kinds import PARKED_QUEUE
 from shared.bus.requests import Outcome, Requests
-from shared.bus.transport import MAX_PARKED, PARKED_QUEUE, EventQueue
+from shared.bus.transport import EventQueue
 from shared.clock import system_clock
-from shared.errors import Unavailable
+from shared.errors import NotFound, Refused, Unavailable
 from shared.times import iso
 
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 5.0
 PATIENCE_S = 5.0
 """How long something that was not sent yet waits for a lost connection."""
 FIRST_PAUSE_S = 0.1
 MOST_PAUSE_S = 1.5
 MAX_WAITING = 10_000
 LOCK_RETRY_S = 1.0
-PARKED_ARGUMENTS = {"x-max-length": MAX_PARKED, "x-overflow": "reject-publish"}
+RENEW_PAUSE_S = 0.5
+"""Before other channels are opened because the broker refused a message: time to elect a leader."""
+LOCK_PREFIX = "flotilla.lock."
 PARKED_HEADER = "flotilla.parked."
 
 
@@ -42,18 +48,24 @@ class AmqpLink:
     """See the module."""
 
     def __init__(self, url: str, name: str, queues: Sequence[EventQueue] = ()) -> None:
-        self._url = url
+        where = address.parse(url)
+        self._kind = where.kind
+        self._nodes = itertools.cycle(random.sample(where.nodes, len(where.nodes)))  # clients spread over a cluster
+        self._node = ""
         self._queues = list(queues)
         self._name = name
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
-        self._requests = Requests(name)
+        self._retired: list[Publisher] = []
+        self._requests = Requests(name, self._renew)
+        self._renewing: asyncio.Task[None] | None = None
         self._waiting: dict[int, tuple[asyncio.TimerHandle, Callable[[], None]]] = {}
         self._numbers = itertools.count()
         self._consumers: list[AmqpConsumer] = []
         self._supervisor: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
+        self._refused: asyncio.Future[Refused] = self._loop.create_future()
         self._problem = "not started"
 
     @property
@@ -61,23 +73,28 @@ class AmqpLink:
         return self._up.is_set()
 
     def status(self) -> dict[str, Any]:
-        """Whether it is connected, why not, and what is under way."""
+        """Whether it is connected, to which node, why not, and what is under way."""
         return {
             "connected": self.connected,
+            "node": self._node if self.connected else None,
             "problem": self._problem,
             "calls": self._requests.waiting,
             "unconfirmed": self._publisher.unconfirmed if self._publisher else 0,
         }
 
     async def start(self) -> None:
-        """Raises ``Unavailable`` if there is no broker."""
+        """Raises ``Unavailable`` if there is no broker, and ``Refused`` if a queue is of another kind there."""
         self._supervisor = asyncio.create_task(self._supervise())
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await self._up.wait()
-        except TimeoutError:
-            await self.stop()
-            raise Unavailable(f"no broker in {START_TIMEOUT_S:g} s: {self._problem}") from None
+        up = asyncio.create_task(self._up.wait())
+        either: set[asyncio.Future[Any]] = {up, self._refused}
+        await asyncio.wait(either, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        if self.connected:
+            return
+        up.cancel()
+        await self.stop()
+        if self._refused.done():
+            raise self._refused.result()
+        raise Unavailable(f"no broker in {START_TIMEOUT_S:g} s: {self._problem}")
 
     async def stop(self) -> None:
         """Close; what is under way ends with ``Unknown``."""
@@ -90,7 +107,7 @@ class AmqpLink:
         self._down("stopped")
         if connection is not None:
             connection.close()
-            await asyncio.wait({connection.closed}, timeout=5.0)
+            await asyncio.wait({connection.closed}, timeout=CLOSE_TIMEOUT_S)
 
     def request(
         self,
@@ -184,8 +201,29 @@ class AmqpLink:
         if consumer in self._consumers:
             self._consumers.remove(consumer)
 
-    async def hold_lock(self, queue: str, changed: Callable[[bool], None]) -> None:
-        """Stand in line until cancelled: the one exclusive consumer of this queue has the lock."""
+    async def depth(self, queue: str) -> int:
+        """How many messages wait in a queue, without those that a consumer has. Raises ``NotFound`` and
+        ``Unavailable``."""
+        connection = self._connection
+        if connection is None:
+            raise Unavailable(f"no connection to the broker: {self._problem}")
+        channel = await connection.channel(vital=False)
+        try:
+            declared = await connection.ask(channel, channel.queue_declare, queue, passive=True)
+        except Unavailable as problem:
+            if "NOT_FOUND" not in str(problem):
+                raise
+            raise NotFound(f"there is no queue {queue} ({problem})") from None
+        channel.close()
+        return int(declared.method.message_count)
+
+    async def hold_lock(self, name: str, changed: Callable[[bool], None]) -> None:
+        """Stand in line until cancelled: the connection that has the exclusive queue of this name has the lock.
+
+        The queue is of this connection and of no file, so a node that dies takes it along, and the next in line makes
+        it anew on another node.
+        """
+        queue = f"{LOCK_PREFIX}{name}"
         while True:
             await self._up.wait()
             connection = self._connection
@@ -194,9 +232,9 @@ class AmqpLink:
                 continue
             try:
                 channel = await connection.channel(vital=False)
-                await connection.ask(channel, channel.queue_declare, queue, durable=True, auto_delete=True)
+                await connection.ask(channel, channel.queue_declare, queue, exclusive=True, auto_delete=True)
                 await connection.ask(channel, channel.basic_consume, queue, _ignore, exclusive=True)
-            except Unavailable:
+            except (Unavailable, Refused):
                 await asyncio.sleep(LOCK_RETRY_S * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts
                 continue
             await _held(connection, channel, changed)
@@ -219,14 +257,19 @@ class AmqpLink:
     async def _supervise(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
+            node = next(self._nodes)
             try:
-                connection = await Connection.open(self._url, self._name)
+                connection = await Connection.open(node, self._name, self._kind)
+                self._node = node.rpartition("@")[2].partition("/")[0]
                 try:
                     await self._set_up(connection)
                 except BaseException:
                     connection.close("could not be set up")
+                    await asyncio.wait({connection.closed}, timeout=CLOSE_TIMEOUT_S)
                     raise
-            except (Unavailable, AMQPError, OSError) as problem:
+            except (Unavailable, Refused, AMQPError, OSError) as problem:
+                if isinstance(problem, Refused):
+                    resolve(self._refused, problem)
                 self._down(str(problem))
                 log.warning("%s: %s", self._name, problem)
                 await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))  # noqa: S311 - spreads attempts
@@ -239,10 +282,11 @@ class AmqpLink:
 
     async def _set_up(self, connection: Connection) -> None:
         self._connection = connection
-        publisher = await Publisher.open(connection)
+        publisher = await Publisher.open(connection, self._renew)
         await self._requests.attach(connection)
         channel = await connection.channel()
-        await connection.ask(channel, channel.queue_declare, PARKED_QUEUE, durable=True, arguments=PARKED_ARGUMENTS)
+        parked = dict(self._kind.parked)
+        await connection.ask(channel, channel.queue_declare, PARKED_QUEUE, durable=True, arguments=parked)
         for lasting in list(self._queues):
             await declare_event_queue(connection, channel, lasting)
         for consumer in list(self._consumers):
@@ -257,14 +301,37 @@ class AmqpLink:
             timer.cancel()
             send()
 
+    def _renew(self) -> None:
+        """Send on other channels soon: see ``Publisher``."""
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew_channels())
+
+    async def _renew_channels(self) -> None:
+        await asyncio.sleep(RENEW_PAUSE_S)
+        connection = self._connection
+        if connection is None or not self.connected:
+            return
+        try:
+            fresh = await Publisher.open(connection, self._renew)
+            await self._requests.renew(connection)
+        except Unavailable as problem:
+            log.warning("%s: %s", self._name, problem)
+            return
+        if self._connection is not connection or self._publisher is None:
+            return  # it was lost meanwhile, and all is new
+        self._retired = [one for one in self._retired if one.unconfirmed] + [self._publisher]
+        self._publisher.retire()
+        self._publisher = fresh
+
     def _down(self, reason: str) -> None:
         self._problem = reason
         self._up.clear()
-        publisher, self._publisher = self._publisher, None
+        publishers = [*self._retired, *([self._publisher] if self._publisher else [])]
+        self._publisher, self._retired = None, []
         self._connection = None
         for consumer in self._consumers:
             consumer.detached()
-        if publisher is not None:
+        for publisher in publishers:
             publisher.lost(reason)
         self._requests.lost(reason)
 

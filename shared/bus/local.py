@@ -182,6 +182,32 @@ class LocalTransport:
             queue.pump()
         return done
 
+    def send(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> Future[None]:
+        done: Future[None] = Future()
+        with self.guard:
+            known = self._queues.get(queue)
+            if self._stopped or known is None:
+                refusal = f"no queue {queue} takes this message"
+            else:
+                refusal = f"queue {queue} is full" if known.depth >= self._max_queued else ""
+            if known is not None and not refusal:
+                known.waiting.append(QueuedEvent(Message(body, "", queue, dict(headers)), Publication(done, 1)))
+        if known is None or refusal:
+            done.set_exception(Unavailable(refusal))
+        else:
+            known.pump()
+        return done
+
+    def depth(self, queue: str) -> Future[int]:
+        done: Future[int] = Future()
+        with self.guard:
+            known = self._queues.get(queue)
+        if known is None:
+            done.set_exception(NotFound(f"there is no queue {queue}"))
+        else:
+            done.set_result(len(known.waiting))
+        return done
+
     def wants(self, source: str, event_type: str) -> bool:
         with self.guard:
             return any(queue.takes(source, event_type) for queue in self._queues.values())

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.bus import wire
 from shared.events.contracts import Registry, metadata
 from shared.store.port import Position, Recorded
 
@@ -31,6 +32,11 @@ def to_message(recorded: Recorded) -> dict[str, Any]:
         "data": msgspec.json.decode(recorded.data),
         "meta": meta,
     }
+
+
+def to_wire(recorded: Recorded) -> tuple[bytes, dict[str, Any]]:
+    """Body and headers of the message for a stored event."""
+    return wire.encode(to_message(recorded)), wire.to_headers({"correlation_id": metadata(recorded).correlation})
 
 
 def to_recorded(message: Mapping[str, Any]) -> Recorded:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared.bus import address
 from shared.bus.amqp import AmqpTransport
 from shared.bus.client import AmqpBus, AsyncBus, LocalBus
 from shared.bus.local import LocalTransport
 from shared.bus.transport import Transport
-from shared.errors import Refused
 
 
 def open_transport(url: str, *, name: str) -> Transport:
-    """``local:`` (one for the whole process; ``local:/folder`` keeps parked messages there) or ``amqp://…``. ``name``
-    is shown by the broker. Raises ``Refused`` (``bad_setting``) for any other URL."""
+    """``local:`` (one for the whole process; ``local:/folder`` keeps parked messages there) or ``amqp://…`` (see
+    ``address``). ``name`` is shown by the broker. Raises ``Refused`` (``bad_setting``) for any other URL."""
     if url.startswith("local:"):
         folder = url.removeprefix("local:")
         return LocalTransport(name, parked=Path(folder) if folder else None)
@@ -30,6 +30,5 @@ def open_bus(transport_or_url: Transport | str, *, name: str = "gateway") -> Asy
 
 
 def _checked(url: str) -> str:
-    if not url.startswith(("amqp://", "amqps://")):
-        raise Refused("bad_setting", f"{url.partition('://')[0]!r} is no bus: it must be local: or amqp://…")
+    address.parse(url)
     return url

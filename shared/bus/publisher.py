@@ -32,20 +32,26 @@ def properties(headers: Mapping[str, Any], **more: Any) -> pika.BasicProperties:
 
 
 class Publisher:
-    """A channel in confirm mode."""
+    """A channel in confirm mode.
 
-    def __init__(self, channel: Channel) -> None:
+    ``on_refused`` is called when the broker refuses a message: a channel whose first message to a quorum queue comes
+    while that has no leader is refused for ever (RabbitMQ 3.10), so whoever opened this one opens another.
+    """
+
+    def __init__(self, channel: Channel, on_refused: Callable[[], None]) -> None:
         self._channel = channel
+        self._on_refused = on_refused
+        self._retired = False
         self._sent = 0
         self._open: dict[int, tuple[str, Confirmed]] = {}
         self._returned: set[str] = set()
         self._exchanges: set[str] = set()
 
     @classmethod
-    async def open(cls, connection: Connection) -> Publisher:
+    async def open(cls, connection: Connection, on_refused: Callable[[], None]) -> Publisher:
         """Raises ``Unavailable``."""
         channel = await connection.channel()
-        made = cls(channel)
+        made = cls(channel, on_refused)
         channel.add_on_return_callback(made._on_return)
         await connection.ask(channel, channel.confirm_delivery, made._on_confirm)
         return made
@@ -85,6 +91,15 @@ class Publisher:
         for _, on_confirm in waiting.values():
             on_confirm(Unknown(f"the broker went away before it confirmed: {reason}"))
 
+    def retire(self) -> None:
+        """Give way to another one: close when the last message is confirmed."""
+        self._retired = True
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._retired and not self._open and self._channel.is_open:
+            self._channel.close()
+
     def _on_return(self, _channel: Channel, _method: Any, sent: pika.BasicProperties, _body: bytes) -> None:
         if sent.message_id:
             self._returned.add(sent.message_id)
@@ -103,3 +118,6 @@ class Publisher:
                 on_confirm(Unavailable("no queue takes this message"))
             else:
                 on_confirm(None if method.NAME == "Basic.Ack" else Unavailable("the broker refused this message"))
+        if method.NAME != "Basic.Ack":
+            self._on_refused()
+        self._leave()

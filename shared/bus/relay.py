@@ -1,6 +1,6 @@
 """From the store to the bus: a service's events, published in order, at least once.
 
-One relay a service is active, over all its replicas: the one that has the lock ``relay-lock-<service>``. It follows
+One relay a service is active, over all its replicas: the one that has the lock ``relay-<service>``. It follows
 the store from its checkpoint, publishes without waiting for each confirmation (a window of them is open), and moves
 the checkpoint only over what is confirmed. Whatever goes wrong, it begins again at the checkpoint; what was published
 twice has the same ids.
@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
-from shared.bus import wire
-from shared.bus.messages import to_message
+from shared.bus.messages import to_wire
 from shared.bus.transport import Lock, Transport
 from shared.errors import Unavailable
-from shared.events.contracts import Registry, metadata
+from shared.events.contracts import Registry
 from shared.store.port import CaughtUp, EventStore, Only, Position, Recorded, Subscription
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class Relay:
         if unknown:
             raise ValueError(f"relay of {service}: no contract for {', '.join(sorted(unknown))}")
         self.name = f"relay {service}"
-        self._lock_name = f"relay-lock-{source or service}"
+        self._lock_name = f"relay-{source or service}"
         self._checkpoint = f"relay-{source or service}"
         self._source = source or service
         self._store = store
@@ -178,13 +177,12 @@ class Relay:
     def _send(self, recorded: Recorded) -> Future[None]:
         if not self._transport.wants(self._source, recorded.type):
             return _NOTHING_TO_DO
-        headers = wire.to_headers({"correlation_id": metadata(recorded).correlation})
-        body = wire.encode(to_message(recorded))
+        body, headers = to_wire(recorded)
         return self._transport.publish(self._source, recorded.type, body, headers, handled=True)
 
     def _moved(self, old: Position | None, new: Position) -> bool:
-        if not self._checkpoints.advance(self._checkpoint, old, new):
-            return False
+        if not self._has_lock or not self._checkpoints.advance(self._checkpoint, old, new):
+            return False  # whoever has the lock now begins at the checkpoint, so it must stay where that one found it
         self._position = new
         self._problem = ""
         return True
@@ -245,7 +243,7 @@ class _Run:
                 confirmed, is_over = self._confirmed()
                 if confirmed is not None:
                     if not self._moved(self._position, confirmed):
-                        raise Unavailable("somebody else moved the checkpoint")
+                        raise Unavailable("the checkpoint is somebody else's now")
                     self._position = confirmed
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped, SAVE_S)

@@ -1,14 +1,16 @@
 """Requests and their replies on one connection after the other.
 
 Requests are ``mandatory``, so that the broker returns one for a service that does not exist, but are not confirmed: the
-reply says more, a lost one shows as a lost connection, and a confirmation would cost half a round trip.
+reply says more, a lost one shows as a lost connection, and a confirmation would cost half a round trip. Only quorum
+queues refuse requests, while they have no leader; with them the confirmation tells it (and see ``Publisher``).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -33,12 +35,23 @@ class _Call:
     timer: asyncio.TimerHandle
 
 
-class Requests:
-    """Belongs to one asyncio loop."""
+@dataclass(slots=True)
+class _Sending:
+    """The channel of requests; what is not confirmed on it, if it confirms."""
 
-    def __init__(self, name: str) -> None:
+    channel: Channel
+    confirms: bool
+    sent: int = 0
+    unconfirmed: dict[int, str] = field(default_factory=dict)
+
+
+class Requests:
+    """Belongs to one asyncio loop. ``on_refused``: see ``Publisher``; ``renew`` mends it."""
+
+    def __init__(self, name: str, on_refused: Callable[[], None]) -> None:
         self._name = name
-        self._channel: Channel | None = None
+        self._on_refused = on_refused
+        self._sending: _Sending | None = None
         self._reply_key = ""
         self._calls: dict[str, _Call] = {}
 
@@ -49,20 +62,31 @@ class Requests:
     async def attach(self, connection: Connection) -> None:
         """Declare a reply queue of this connection alone. Raises ``Unavailable``."""
         channel = await connection.channel()
-        channel.add_on_return_callback(self._on_return)
         await connection.ask(channel, channel.exchange_declare, wire.RPC_EXCHANGE, "topic", durable=True)
         self._reply_key = str(uuid4())
         queue = wire.reply_queue(self._name, self._reply_key)
         await connection.ask(channel, channel.queue_declare, queue, exclusive=True, auto_delete=True)
         await connection.ask(channel, channel.queue_bind, queue, wire.RPC_EXCHANGE, self._reply_key)
         await connection.ask(channel, channel.basic_consume, queue, self._on_reply, auto_ack=True)
-        self._channel = channel
+        await self.renew(connection)
+
+    async def renew(self, connection: Connection) -> None:
+        """Send on a channel of its own from now on, a new one. Raises ``Unavailable``."""
+        channel = await connection.channel()
+        channel.add_on_return_callback(self._on_return)
+        made = _Sending(channel, connection.kind.confirm_requests)
+        if made.confirms:
+            await connection.ask(channel, channel.confirm_delivery, partial(self._on_confirm, made))
+        old, self._sending = self._sending, made
+        if old is not None and old.channel.is_open:
+            old.channel.close()
 
     def send(
         self, routing_key: str, body: bytes, headers: Mapping[str, Any], timeout_s: float, on_done: Outcome
     ) -> None:
         """Send one; the broker forgets it when its caller has."""
-        if self._channel is None or not self._channel.is_open or len(self._calls) >= MAX_CALLS:
+        sending = self._sending
+        if sending is None or not sending.channel.is_open or len(self._calls) >= MAX_CALLS:
             on_done(Unavailable("the broker takes no more requests now"))
             return
         identity = str(uuid4())
@@ -75,11 +99,14 @@ class Requests:
         late = Unknown(f"{routing_key} gave no answer in {timeout_s:g} s")
         timer = asyncio.get_running_loop().call_later(timeout_s, self._settle, identity, late)
         self._calls[identity] = _Call(on_done, timer)
-        self._channel.basic_publish(wire.RPC_EXCHANGE, routing_key, body, sent, mandatory=True)
+        if sending.confirms:
+            sending.sent += 1
+            sending.unconfirmed[sending.sent] = identity
+        sending.channel.basic_publish(wire.RPC_EXCHANGE, routing_key, body, sent, mandatory=True)
 
     def lost(self, reason: str) -> None:
         """The connection is over; what was asked may have been done."""
-        self._channel = None
+        self._sending = None
         for identity in list(self._calls):
             self._settle(identity, Unknown(f"the broker went away before the answer came: {reason}"))
 
@@ -92,6 +119,18 @@ class Requests:
     def _on_return(self, _channel: Channel, method: Any, sent: pika.BasicProperties, _body: bytes) -> None:
         service = method.routing_key.partition(".")[0]
         self._settle(sent.correlation_id or "", Unavailable(f"no service {service!r} runs"))
+
+    def _on_confirm(self, sending: _Sending, frame: Any) -> None:
+        method = frame.method
+        tags = [method.delivery_tag]
+        if method.multiple:
+            tags = [tag for tag in sending.unconfirmed if tag <= method.delivery_tag]
+        found = [sending.unconfirmed.pop(tag, "") for tag in tags]
+        if method.NAME == "Basic.Ack":
+            return
+        for identity in found:
+            self._settle(identity, Unavailable("the broker refused this request"))
+        self._on_refused()
 
     def _on_reply(self, _channel: Channel, method: Any, sent: pika.BasicProperties, body: bytes) -> None:
         reply = Message(

@@ -7,6 +7,7 @@ timeout of its own. ``deliver`` and ``changed`` callbacks must return at once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,9 +16,8 @@ from typing import Any, Protocol
 
 from shared.bus.wire import Message
 
-PARKED_QUEUE = "flotilla.parked"
-MAX_PARKED = 100_000
-"""So many messages are kept; further ones stay with their handler, which goes on trying."""
+REPLAYED_HEADER = "flotilla.replayed"
+"""On an event that was sent again from the store on demand: when, ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,22 @@ class ParkedMessage:
     at: datetime
     message: str
     original: Message = field(repr=False)
+
+    @property
+    def position(self) -> int | None:
+        """Of the stored event in it; None for anything else."""
+        try:
+            found = json.loads(self.message)
+        except ValueError:
+            return None
+        position = found.get("position") if isinstance(found, dict) else None
+        return position if isinstance(position, int) else None
+
+    @property
+    def replayed(self) -> str | None:
+        """When it was replayed; None for a message that came as usual."""
+        found = self.original.headers.get(REPLAYED_HEADER)
+        return None if found is None else str(found)
 
 
 class Delivery(Protocol):
@@ -130,6 +146,16 @@ class Transport(Protocol):
     ) -> Future[None]:
         """Publish an event. Done when it is safe: the broker has confirmed it, or, with ``handled`` on a transport
         that keeps nothing, every lasting queue has dealt with it. Fails with ``Unavailable`` or ``Unknown``."""
+        ...
+
+    def send(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> Future[None]:
+        """Put an event into one queue and no other. Done when it is safe there or, on a transport that keeps nothing,
+        dealt with. Fails with ``Unavailable``, also when there is no such queue, or ``Unknown``."""
+        ...
+
+    def depth(self, queue: str) -> Future[int]:
+        """How many messages wait in a queue, without those that a consumer has. Fails with ``NotFound`` and
+        ``Unavailable``."""
         ...
 
     def wants(self, source: str, event_type: str) -> bool:

@@ -27,6 +27,7 @@ from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import NO_STREAM, EventStore, Only, Recorded
 from shared.streams import Streams
+from tests.keys import contracts_with_keys
 
 TRIAL_STARTED = Only(types=frozenset({"TrialStarted"}))
 
@@ -64,7 +65,8 @@ def installation(tmp_path: Any, views_url: str) -> Iterator[Installation]:
 def create(installation: Installation) -> Callable[[str], Recorded]:
     def append(org_id: str) -> Recorded:
         event = OrganizationCreated(org_id, "Acme", "acme", "monthly", "a" * 24, "ada@example.com")
-        new = CONTRACTS.encode(event, 0, Context.new("account:" + "a" * 24, "test", uuid4()))
+        context = Context.new("account:" + "a" * 24, "test", uuid4())
+        new = contracts_with_keys().encode(event, 0, context)  # billing itself has no keys, and needs none
         installation.store.append(f"org-{org_id}", NO_STREAM, [new])
         return installation.store.read(f"org-{org_id}")[0]
 

@@ -7,7 +7,7 @@ import pytest
 from nameko.events import event_handler
 from typer.testing import CliRunner
 
-from deploy.messages_command import Resender, app, parked_folder
+from deploy.messages_command import app, parked_folder, resender
 from shared.bus.host import ServiceHost
 from shared.bus.local import LocalTransport
 from shared.errors import NotFound, Refused
@@ -38,7 +38,7 @@ def transport(tmp_path: Path) -> Iterator[LocalTransport]:
     handled.clear()
     handled_one.clear()
     made = LocalTransport("test", parked=parked_folder(Settings.load({}, data=tmp_path)))
-    runtime = Runtime("test", [made, ServiceHost(Picky, made), Resender(made, tmp_path / "parked")])
+    runtime = Runtime("test", [made, ServiceHost(Picky, made), resender(made, tmp_path / "parked")])
     runtime.start()
     yield made
     runtime.stop()

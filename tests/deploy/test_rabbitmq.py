@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pika
 import psutil
 import pytest
 
@@ -58,6 +59,19 @@ def test_a_node_starts_makes_virtual_hosts_and_leaves_nothing_behind(tmp_path: P
     assert not speaks_amqp("127.0.0.1", port)
     assert psutil.wait_procs(running, timeout=10)[1] == []
     node.stop()
+
+
+@pytest.mark.broker
+@needs_server
+def test_what_a_queue_kept_is_there_when_another_start_uses_the_folder(tmp_path: Path) -> None:
+    with RabbitNode(tmp_path) as node, pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare("kept", durable=True)
+        channel.basic_publish("", "kept", b"one", pika.BasicProperties(delivery_mode=2), mandatory=True)
+    with RabbitNode(tmp_path) as again, pika.BlockingConnection(pika.URLParameters(again.url)) as connection:
+        assert again.name == node.name
+        assert connection.channel().basic_get("kept", auto_ack=True)[2] == b"one"
 
 
 @pytest.mark.broker

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.bus.address import with_queues
 from shared.bus.client import AsyncBus
 from shared.bus.host import ServiceHost
 from shared.bus.lanes import Retry
@@ -115,19 +116,33 @@ class Bed:
         self.loop.run(self.bus.publish(source, event_type, message))
 
 
-@pytest.fixture(params=["local", pytest.param("amqp", marks=pytest.mark.broker)])
+KINDS = ("local", *(pytest.param(kind, marks=pytest.mark.broker) for kind in ("classic", "quorum")))
+
+
+@pytest.fixture(scope="module")
+def quorum_url(rabbitmq: Any) -> str:
+    """A virtual host of this module where lasting queues are quorum queues."""
+    return with_queues(rabbitmq.add_vhost(f"test-{uuid4().hex[:12]}"), "quorum")
+
+
+def amqp_url_of(request: pytest.FixtureRequest, kind: str) -> str:
+    url: str = request.getfixturevalue("amqp_url" if kind == "classic" else "quorum_url")
+    return url
+
+
+@pytest.fixture(params=KINDS)
 def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
-    """The same behaviour over both transports."""
-    url = "local:" if request.param == "local" else request.getfixturevalue("amqp_url")
+    """The same behaviour over both transports, and over both kinds of queues."""
+    url = "local:" if request.param == "local" else amqp_url_of(request, request.param)
     with ExitStack() as stack:
         yield Bed(url, stack)
 
 
-@pytest.fixture
-def amqp_bed(amqp_url: str) -> Iterator[Bed]:
+@pytest.fixture(params=KINDS[1:])
+def amqp_bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
     """For what only a broker does."""
     with ExitStack() as stack:
-        yield Bed(amqp_url, stack)
+        yield Bed(amqp_url_of(request, request.param), stack)
 
 
 @pytest.fixture

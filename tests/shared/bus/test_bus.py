@@ -159,7 +159,7 @@ def test_the_context_of_the_caller_reaches_the_method_and_the_methods_that_it_ca
 
     bed.host(Inner)
     bed.host(Outer)
-    sent = Context(uuid4(), "account:abc", "chain", str(uuid4()), "gateway a", Position(77))
+    sent = Context(uuid4(), "account:abc", "chain", str(uuid4()), source="gateway a", after=Position(77))
     assert bed.call(Outer.name, "show", context=sent) == [sent.headers(), sent.headers()]
 
 

@@ -47,6 +47,7 @@ trial_view = View(
     events=(TrialStarted,),
     keys=lambda event: [(event.org_id,)],
     fold=lambda _row, event, _recorded: {"org_id": event.org_id, "plan": event.plan},
+    counted=("plan",),
     tally=lambda row: [("plans", row["plan"])],
 )
 
@@ -161,6 +162,7 @@ def test_a_reaction_appends_with_the_event_as_its_cause(transport: LocalTranspor
     (reaction,) = store.read(f"copy-{ORG}")
     meta = metadata(reaction)
     assert (meta.causation, meta.correlation, meta.actor) == (str(new.id), context.correlation_id, "system:billing")
+    assert meta.causation_place == "origin@0"
 
 
 def test_views_without_a_database_say_what_is_missing() -> None:

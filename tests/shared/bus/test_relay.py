@@ -21,6 +21,7 @@ from shared.events.devices import DeviceLocked, DeviceUnlocked
 from shared.events.orgs import NameReserved
 from shared.store.open import open_store
 from shared.store.port import ANY, EventStore, Position
+from tests.keys import contracts_with_keys
 
 Bed = Any
 Heard = Any
@@ -96,7 +97,7 @@ def test_it_publishes_the_events_of_its_service_as_messages_in_order_and_no_othe
     context = Context.new("account:x", "test")
     append(store, 1)
     other = NameReserved("email", "a@b.example", "account-1")
-    store.append("name-1", ANY, [CONTRACTS.encode(other, 0, context)])
+    store.append("name-1", ANY, [contracts_with_keys().encode(other, 0, context)])
     relay = relay_of(bed, store, checkpoints, source)
     relay.start()
     unlocked = CONTRACTS.encode(DeviceUnlocked(DEVICE, 1000), 0, context)
