@@ -75,7 +75,7 @@ LOCK = $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emi
 
 lock: $(VENV)/dev.stamp  ## choose the versions of dependencies anew
 	@$(LOCK) --extra build -o deploy/requirements.lock pyproject.toml
-	@$(LOCK) --extra build --extra esdb --extra postgres --extra stripe -o deploy/requirements-image.lock pyproject.toml
+	@$(LOCK) --extra build --extra esdb --extra postgres -o deploy/requirements-image.lock pyproject.toml
 	@$(LOCK) --extra build --extra dev --extra esdb --extra postgres -o deploy/requirements-dev.lock pyproject.toml
 
 clean:  ## remove what set-up and tests made (not ./data)

@@ -1,76 +1,95 @@
-"""``flotilla projections``: how far the views are, and building one anew while the platform serves (EVT-2)."""
+"""``flotilla projections``: how far the views are, whether they are right, and building one anew while the platform
+serves (EVT-2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deploy.views import projectors
-from shared.errors import NotFound, Refused
+from deploy.views import find_view, projectors
+from shared.errors import FlotillaError, Refused
+from shared.projections.comparison import Comparison, Difference
 from shared.projections.projector import Projector
+from shared.projections.rebuild import Rebuilt
+from shared.projections.verify import Verified
 from shared.settings import Settings
 
-app = typer.Typer(
-    help="Views: how far they are, what they could not take, and building them anew.", no_args_is_help=True
-)
+app = typer.Typer(help="Views: how far they are, whether they are right, and building them anew.", no_args_is_help=True)
 console = Console()
 
+DIGEST_CHARS = 16
+"""So much of a digest is shown in tables."""
+ROW_CHARS = 400
+"""Longest shown content of a row that differs."""
+
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
+Told = Callable[[int, int | None], None]
 
 
 @app.command()
 def status(data: Data = None) -> None:
     """Position, lag and parked events of every view."""
-    table = Table()
-    for heading in ("service", "view", "version", "position", "head", "behind (events, at most)", "parked", "error"):
-        table.add_column(heading, justify="right" if heading in ("position", "head", "parked") else "left")
+    table = _table("service", "view", "version", "position", "head", "behind (events, at most)", "parked", "error")
     with _projectors(data) as found:
         for service, projector in found.items():
             for view in projector.status():
-                table.add_row(
-                    service,
-                    view.name,
-                    str(view.version),
-                    str(view.position),
-                    str(view.head),
-                    str(view.lag_events),
-                    str(view.parked),
-                    view.error or "",
-                )
+                cells = (view.version, view.position, view.head, view.lag_events, view.parked, view.error or "")
+                table.add_row(service, view.name, *map(str, cells))
     console.print(table)
 
 
 @app.command()
 def rebuild(name: str, data: Data = None) -> None:
-    """Build a view anew from the streams beside the old one, and swap; readers never see a half."""
+    """Build a view anew from the streams beside the old one, compare the two, and swap; readers never see a half."""
     with _projectors(data) as found:
-        projector = _owner(found, name)
-        columns = (TextColumn(name), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(name, total=None)
-            projector.rebuild(name, lambda done, total: progress.update(task, completed=done, total=total))
-    console.print(f"{name} is built anew and in use", highlight=False)
+        projector, view = find_view(found, name)
+        began = time.monotonic()
+        with _bar() as told:
+            rebuilt = projector.rebuild(view, told(name), comparing=True)
+        _tell_rebuilt(name, rebuilt, time.monotonic() - began)
+
+
+@app.command()
+def verify(names: Annotated[list[str] | None, typer.Argument()] = None, data: Data = None) -> None:
+    """Fold every view (or those named) once more beside the live one and compare; exit code 1 if any differs."""
+    table = _table("view", "position", "rows", "equal?", "digest", "remark")
+    details: list[str] = []
+    all_equal = True
+    with _projectors(data) as found:
+        chosen = [find_view(found, name) for name in names] if names else _all(found)
+        with _bar() as told:
+            for projector, view in chosen:
+                name = f"{_owner(found, projector)}/{view}"
+                verified = _verified(projector, view, told(name))
+                all_equal = all_equal and verified.equal
+                table.add_row(name, *_cells(verified))
+                details += _details(name, verified.comparison)
+    console.print(table)
+    for line in details:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not all_equal:
+        raise typer.Exit(1)
 
 
 @app.command()
 def parked(name: str | None = typer.Argument(None), data: Data = None) -> None:
     """Events that a view could not take, with the error; `retry` takes one again."""
-    table = Table()
-    for heading in ("view", "id", "position", "type", "stream", "at", "error"):
-        table.add_column(heading)
+    table = _table("view", "id", "position", "type", "stream", "at", "error")
     with _projectors(data) as found:
-        for projector in found.values() if name is None else [_owner(found, name)]:
-            for event in projector.parked(name):
-                table.add_row(
-                    event.view, str(event.id), str(event.position), event.type, event.stream, str(event.at), event.error
-                )
+        asked = [(projector, None) for projector in found.values()] if name is None else [find_view(found, name)]
+        for projector, view in asked:
+            for event in projector.parked(view):
+                cells = (event.id, event.position, event.type, event.stream, event.at, event.error)
+                table.add_row(event.view, *map(str, cells))
     console.print(table)
 
 
@@ -78,7 +97,7 @@ def parked(name: str | None = typer.Argument(None), data: Data = None) -> None:
 def retry(name: str, parked_id: int, data: Data = None) -> None:
     """Take a parked event again."""
     with _projectors(data) as found:
-        if not _owner(found, name).retry(parked_id):
+        if not find_view(found, name)[0].retry(parked_id):
             raise Refused(
                 "still_poison", f"{name} cannot take event {parked_id}; `flotilla projections parked` says why"
             )
@@ -91,8 +110,120 @@ def _projectors(data: Path | None) -> Iterator[dict[str, Projector]]:
         yield found
 
 
-def _owner(found: dict[str, Projector], name: str) -> Projector:
-    for projector in found.values():
-        if any(view.name == name for view in projector.status()):
-            return projector
-    raise NotFound(f"there is no view {name!r}; `flotilla projections status` lists them")
+def _all(found: dict[str, Projector]) -> list[tuple[Projector, str]]:
+    return [(projector, view.name) for projector in found.values() for view in projector.status()]
+
+
+def _owner(found: dict[str, Projector], wanted: Projector) -> str:
+    return next(owner for owner, projector in found.items() if projector is wanted)
+
+
+# rebuild
+
+
+def _tell_rebuilt(name: str, rebuilt: Rebuilt, took_s: float) -> None:
+    rate = rebuilt.events / max(took_s, 1e-9)
+    console.print(
+        f"{name} is built anew and in use: {rebuilt.events:,} events in {took_s:.1f} s ({rate:,.0f} a second), "
+        f"position {rebuilt.position}",
+        highlight=False,
+    )
+    compared = rebuilt.comparison
+    if compared is None:
+        console.print("there was no old view of this version to compare it with", highlight=False)
+        return
+    console.print(f"at position {rebuilt.compared_at}, {compared.rows:,} rows:", highlight=False)
+    console.print(f"  old {compared.left_digest}\n  new {compared.right_digest}", highlight=False)
+    console.print("they are equal" if compared.equal else "they are NOT equal", highlight=False)
+    for line in _details(name, compared):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+# verify
+
+
+def _verified(projector: Projector, view: str, told: Told) -> Verified:
+    """What cannot be verified differs; the others are verified all the same."""
+    try:
+        return projector.verify(view, told)
+    except FlotillaError as error:
+        return Verified(view, None, 0, None, problem=str(error))
+
+
+def _cells(verified: Verified) -> tuple[str, ...]:
+    compared, remark = verified.comparison, verified.problem or ""
+    if compared is None:
+        return str(verified.position), "", "NO", "", remark
+    if verified.parked or verified.folded_parked:
+        remark = f"{verified.parked} events parked, {verified.folded_parked} now"
+    if not compared.equal:
+        remark = "; ".join(filter(None, (f"{compared.different:,} differ", remark)))
+    answer = "yes" if compared.equal else "NO"
+    return str(verified.position), f"{compared.rows:,}", answer, compared.left_digest[:DIGEST_CHARS], remark
+
+
+def _details(name: str, compared: Comparison | None) -> list[str]:
+    if compared is None or compared.equal:
+        return []
+    shown = [line for difference in compared.shown for line in _contents(name, difference)]
+    more = compared.different - len(compared.shown)
+    return shown + ([f"{name}: and {more:,} more"] if more > 0 else [])
+
+
+def _contents(name: str, difference: Difference) -> Iterator[str]:
+    kind = "counter" if difference.table.endswith("_counts") else "row"
+    yield f"{name}: a {kind} differs (as stored: times in microseconds)"
+    yield f"  is        {_shown(difference.left)}"
+    yield f"  should be {_shown(difference.right)}"
+
+
+def _shown(content: dict[str, object] | None) -> str:
+    text = "not there" if content is None else json.dumps(content, ensure_ascii=False)
+    return text if len(text) <= ROW_CHARS else text[: ROW_CHARS - 1] + "…"
+
+
+# progress
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str], Told]]:
+    """A bar for each task that is named; the total is an estimate until it is reached."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def added(name: str) -> Told:
+            task, began = progress.add_task(name, total=None, text=""), time.monotonic()
+
+            def told(done: int, total: int | None) -> None:
+                progress.update(task, completed=done, total=total, text=_text(done, total, time.monotonic() - began))
+
+            return told
+
+        yield added
+
+
+def _text(done: int, total: int | None, took_s: float) -> str:
+    of = "" if total is None or total == done else f" of about {total:,}"
+    return f"{done:,}{of} events, {done / max(took_s, 1e-9):,.0f}/s, {_memory_mib():,.0f} MiB"
+
+
+def _memory_mib() -> float:
+    """What this process has in memory now; 0 where nothing tells."""
+    try:
+        fields = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in fields if line.startswith("VmRSS:")), 0.0)
+
+
+def _table(*headings: str) -> Table:
+    table = Table()
+    for heading in headings:
+        is_number = heading in ("position", "head", "rows", "parked")
+        table.add_column(heading, justify="right" if is_number else "left")
+    return table

@@ -13,7 +13,7 @@ from shared.projections.folding import After, Changes, changes, fold
 from shared.projections.known import KnownRows
 from shared.projections.rows import Rows
 from shared.projections.tables import ViewTables
-from shared.projections.view import Key
+from shared.projections.view import Key, Row
 from shared.store.port import Recorded
 
 
@@ -22,6 +22,7 @@ class Content:
 
     def __init__(self, database: Database, tables: ViewTables, contracts: Registry) -> None:
         self.view = tables.view
+        self.database = database
         self.known = KnownRows(tables.view)
         self.rows = Rows(database, tables)
         self.decode_all = contracts.decode_all
@@ -39,8 +40,10 @@ class Draft:
         self._after: After = {}
         self._changes = Changes({}, [], {})
 
-    def fold(self, connection: sa.Connection, recorded: Sequence[Recorded]) -> None:
-        """Fold further events. Raises what keeps one of them from being decoded or folded."""
+    def fold(self, recorded: Sequence[Recorded], connection: sa.Connection | None = None) -> None:
+        """Fold further events over the rows as this connection sees them, or as they are now: then whoever writes the
+        draft must find position and epoch where they were. Raises what keeps an event from being decoded or folded.
+        """
         content = self._content
         events = content.decode_all(recorded)
         touched = list(map(tuple, map(content.view.keys, events)))
@@ -48,8 +51,14 @@ class Draft:
         if not known.complete:
             wanted = set(chain.from_iterable(touched)).difference(known.stored, self._after)
             if wanted:
-                known.loaded(content.rows.load(connection, wanted))
+                known.loaded(self._load(wanted, connection))
         fold(content.view, zip(events, recorded, touched, strict=True), known.stored, self._after)
+
+    def _load(self, keys: set[Key], connection: sa.Connection | None) -> dict[Key, Row]:
+        if connection is not None:
+            return self._content.rows.load(connection, keys)
+        with self._content.database.connect() as reading:
+            return self._content.rows.load(reading, keys)
 
     def write(self, connection: sa.Connection) -> None:
         """Write what changed, each row once."""

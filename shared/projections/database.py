@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.errors import Misuse, Refused, Unavailable
+from shared.projections.comparison import digest
 from shared.projections.tables import ViewTables, checkpoints, control, indexes, view_tables
 from shared.projections.view import View
 from shared.store.port import Position
@@ -24,6 +23,9 @@ LOCK_WAIT_S = 5.0
 CONNECT_WAIT_S = 5
 SILENCE_S = 15
 """So long may a PostgreSQL server leave what was sent without any acknowledgement before the connection is lost."""
+SWAP_WAIT_MS = 250
+LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's code for a lock that was not had within ``lock_timeout``."""
 POOL_SIZE = 20
 """Most connections at a time; whoever needs another waits ``POOL_WAIT_S``."""
 POOL_WAIT_S = 10
@@ -69,15 +71,18 @@ class Database:
     does not answer in time is ``Unavailable``.
     """
 
-    def __init__(self, url: str, service: str, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
+    def __init__(
+        self, url: str, service: str, *, lock_wait_s: float = LOCK_WAIT_S, pool_size: int = POOL_SIZE
+    ) -> None:
         if not _SERVICE.fullmatch(service):
             raise Misuse(f"{service!r} is no name for a service's database")
+        self.url = url
         self.service = service
         self._tables: dict[str, ViewTables] = {}
         self._prepared: dict[str, ViewTables] = {}
         self._closed = False
         self.is_sqlite = url.startswith("sqlite:")
-        self._engine = (_sqlite_engine if self.is_sqlite else _postgres_engine)(url, service, lock_wait_s)
+        self._engine = (_sqlite_engine if self.is_sqlite else _postgres_engine)(url, service, lock_wait_s, pool_size)
         snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self._engine.execution_options(**snapshot)
         self._writing = self._engine.execution_options(writing=True)
@@ -119,6 +124,25 @@ class Database:
         for table in (tables.rows, tables.counts):
             connection.execute(sa.schema.CreateTable(table))
 
+    def take_tables(self, connection: sa.Connection, tables: ViewTables) -> bool:
+        """Have a view's tables for this transaction alone, so that they can be replaced; False if readers hold them.
+
+        SQLite's readers go on with what they see. Those of PostgreSQL do not, and new ones queue up behind whoever
+        waits for the running ones, so that the wait must be short: ``SWAP_WAIT_MS``.
+        """
+        if self.is_sqlite:
+            return True
+        names = ", ".join(map(self.dialect.identifier_preparer.format_table, (tables.rows, tables.counts)))
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {SWAP_WAIT_MS}")
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        return True
+
     def create_indexes(self, connection: sa.Connection, tables: ViewTables, epoch: int) -> None:
         """Create a view's indexes."""
         for index in indexes(tables, epoch):
@@ -154,16 +178,21 @@ class Database:
 
     @contextmanager
     def _transaction(self, engine: sa.Engine, *, commit: bool) -> Iterator[sa.Connection]:
+        with self._connection(engine) as connection:
+            connection.begin()
+            if not commit:
+                self._hold_tables(connection)
+            yield connection
+            if commit:
+                connection.commit()
+
+    @contextmanager
+    def _connection(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         if self._closed:
             raise Unavailable(f"the database of {self.service} is closed")
         try:
             with engine.connect() as connection:
-                connection.begin()
-                if not commit:
-                    self._hold_tables(connection)
                 yield connection
-                if commit:
-                    connection.commit()
         except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
             raise Unavailable(f"database of {self.service}: {error}") from error
         except sa.exc.DBAPIError as error:
@@ -186,15 +215,19 @@ class Database:
 
     def digest(self, view: View) -> str:
         """SHA-256 over the sorted rows and counters of a view: the same for the same content."""
-        state = sha256()
-        encode = msgspec.json.Encoder(order="deterministic").encode
         with self.connect() as connection:
-            for table in (self.table(view), self.counts(view)):
-                query = sa.select(table).order_by(*table.primary_key.columns)
-                for row in connection.execution_options(yield_per=1_000).execute(query):
-                    state.update(encode(tuple(row)) + b"\n")
-                state.update(b"\n")
-        return state.hexdigest()
+            return digest(connection, self.tables(view))
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """PostgreSQL only: whether this name was free. It is ours during the block, or as long as the connection lasts.
+        Raises ``Unavailable``."""
+        with self._connection(self._engine.execution_options(isolation_level="AUTOCOMMIT")) as connection:
+            query = sa.text("SELECT pg_try_advisory_lock(hashtext(:name))")
+            try:
+                yield bool(connection.execute(query, {"name": f"{name} is claimed"}).scalar())
+            finally:
+                connection.invalidate()  # the server lets go of it, whatever state the connection is in
 
     def close(self) -> None:
         """Let go of all connections that are not in use; what is asked later is ``Unavailable``."""
@@ -202,7 +235,7 @@ class Database:
         self._engine.dispose()
 
 
-def _sqlite_engine(url: str, service: str, lock_wait_s: float) -> sa.Engine:
+def _sqlite_engine(url: str, service: str, lock_wait_s: float, pool_size: int) -> sa.Engine:
     folder = url.removeprefix("sqlite:///")
     if folder == url or not folder:
         raise Misuse(f"{url!r} does not name a folder: sqlite:///folder")
@@ -210,7 +243,7 @@ def _sqlite_engine(url: str, service: str, lock_wait_s: float) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(Path(folder) / f"{service}.db")),
         connect_args={"timeout": lock_wait_s, "isolation_level": None},
-        pool_size=POOL_SIZE,
+        pool_size=pool_size,
         max_overflow=0,
         pool_use_lifo=True,  # the connection used last has its cache filled and its statements prepared
         pool_timeout=POOL_WAIT_S,
@@ -236,7 +269,7 @@ def _sqlite_engine(url: str, service: str, lock_wait_s: float) -> sa.Engine:
     return engine
 
 
-def _postgres_engine(url: str, service: str, lock_wait_s: float) -> sa.Engine:
+def _postgres_engine(url: str, service: str, lock_wait_s: float, pool_size: int) -> sa.Engine:
     scheme = url.partition(":")[0]
     if scheme != "postgresql+psycopg":
         raise Refused("bad_setting", f"{scheme[:32]} keeps no read models: sqlite:///folder or postgresql+psycopg://…")
@@ -254,7 +287,7 @@ def _postgres_engine(url: str, service: str, lock_wait_s: float) -> sa.Engine:
             "keepalives_interval": SILENCE_S // 3,
             "keepalives_count": 3,
         },
-        pool_size=POOL_SIZE,
+        pool_size=pool_size,
         max_overflow=0,
         pool_use_lifo=True,  # the connection used last has its cache filled and its statements prepared
         pool_timeout=POOL_WAIT_S,

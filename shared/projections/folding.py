@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -72,6 +71,22 @@ def _check(view: View, written: Mapping[Key, Row]) -> None:
 
 
 def _count(view: View, before: Iterable[Row], after: Iterable[Row]) -> dict[Counter, int]:
-    counted = Tally(chain.from_iterable(map(view.tally, after)))
-    counted.subtract(Tally(chain.from_iterable(map(view.tally, before))))
+    if not view.counted:
+        return {}
+    values = _values(view)
+    alike = Tally(map(values, after))
+    alike.subtract(map(values, before))
+    counted: Tally[Counter] = Tally()
+    for common, rows in alike.items():
+        if rows:
+            for counter in view.tally(dict(zip(view.counted, common, strict=True))):
+                counted[counter] += rows
     return {counter: number for counter, number in counted.items() if number}
+
+
+def _values(view: View) -> Callable[[Row], tuple[Any, ...]]:
+    """A row's values in the columns that are counted by; hashable."""
+    names, lists = view.counted, [name for name in view.counted if view.columns[name] is list]
+    if lists or len(names) == 1:
+        return lambda row: tuple(tuple(row[name]) if name in lists else row[name] for name in names)
+    return itemgetter(*names)

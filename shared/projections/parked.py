@@ -44,6 +44,10 @@ class ParkedEvents:
         self._database = database
         self._clock = clock
 
+    def elsewhere(self, database: Database) -> ParkedEvents:
+        """The same of another database."""
+        return ParkedEvents(database, self._clock)
+
     def add(self, connection: sa.Connection, view: str, recorded: Recorded, error: BaseException) -> None:
         """Park an event."""
         row = {

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from shared.projections.tables import checkpoints
+from shared.errors import Unavailable
+from shared.projections.tables import ViewTables, checkpoints
 from shared.store.port import Position
 
 
@@ -25,6 +26,16 @@ def stored(connection: sa.Connection, name: str, *, hold: bool = False) -> Check
     query = query.where(checkpoints.c.name == name)
     row = connection.execute(query.with_for_update() if hold else query).one_or_none()
     return None if row is None else Checkpoint(*row)
+
+
+def reached_by(connection: sa.Connection, tables: ViewTables, *, version: int | None = None) -> Checkpoint:
+    """How far a view is. Raises ``Unavailable`` if it is not prepared, or not of this version."""
+    found = stored(connection, tables.checkpoint)
+    if found is None:
+        raise Unavailable(f"view {tables.name} is not prepared")
+    if version not in (None, found.version):
+        raise Unavailable(f"view {tables.name} became version {found.version} meanwhile; try again")
+    return found
 
 
 def advance_statement(dialect: sa.Dialect) -> str:

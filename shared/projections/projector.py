@@ -1,4 +1,8 @@
-"""Keeps the views of one service up to date with the event store, on one thread."""
+"""Keeps the views of one service up to date with the event store, on one thread.
+
+Longer than other modules because it is the one door to all that can be done with a service's views; each of those is
+a module of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,15 @@ from shared.errors import Misuse, NotFound, Unavailable
 from shared.events.contracts import Registry
 from shared.projections.database import Database
 from shared.projections.faults import PoisonError
+from shared.projections.history import History
 from shared.projections.parked import Parked, ParkedEvents, describe
-from shared.projections.rebuild import Progress, rebuild
+from shared.projections.rebuild import Rebuilt, rebuild
+from shared.projections.refold import Refolded, refold
+from shared.projections.replay import Progress
 from shared.projections.runner import ViewRunner
 from shared.projections.status import ViewStatus
 from shared.projections.tools import Tools
+from shared.projections.verify import Verified, verify
 from shared.projections.view import Key, View
 from shared.store.port import EventStore, Position, Recorded, StreamNotFound, StreamTombstoned
 
@@ -36,6 +44,7 @@ class Projector:
 
     ``on_applied`` is called after each commit with the keys whose rows changed, from the thread that applied them;
     no keys means that any row may have changed (a rebuild was swapped in, or another process moved the view).
+    ``history`` is what rebuilds and other replays read, if that is not the store itself.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class Projector:
         page_events: int = 1_000,
         clock: Clock = system_clock,
         on_applied: OnApplied | None = None,
+        history: History | None = None,
     ) -> None:
         if len({view.name for view in views}) != len(views):
             raise Misuse(f"{service}: two views have the same name")
@@ -65,7 +75,7 @@ class Projector:
         self._opening = threading.Lock()
         self._parked = ParkedEvents(database, clock)
         self._parked_counts: dict[str, int] = {}
-        self._tools = Tools(store, database, contracts, self._parked, page_events, self._stopping)
+        self._tools = Tools(store, database, contracts, self._parked, page_events, self._stopping, history)
         self._runners = {view.name: self._runner(view) for view in views}
         self._outdated: set[str] = set()
 
@@ -257,14 +267,38 @@ class Projector:
 
     # repairs
 
-    def rebuild(self, view_name: str, progress: Progress | None = None) -> None:
+    def rebuild(self, view_name: str, progress: Progress | None = None, *, comparing: bool = False) -> Rebuilt:
         """Build a view anew from the first event, in the calling thread, and swap it in; until then the old one is
-        served and followed. ``progress`` is told position and head after each page. Raises ``NotFound``,
-        ``Unavailable`` and ``PoisonError``."""
+        served and followed. ``comparing``: compare the two before. Raises ``NotFound``, ``Unavailable`` and
+        ``PoisonError``."""
         runner = self._find(view_name)
         self._open()
-        rebuild(runner, afresh=True, progress=progress)
+        rebuilt = rebuild(runner, afresh=True, comparing=comparing, progress=progress)
         self._outdated.discard(view_name)
+        return rebuilt
+
+    def verify(self, view_name: str, progress: Progress | None = None) -> Verified:
+        """Fold a view once more beside the live one, in the calling thread, and compare the two at one position; the
+        live one is not touched. Raises ``NotFound``, ``Refused("scratch_in_use")``, ``Unavailable`` and
+        ``PoisonError``."""
+        runner = self._find(view_name)
+        self._open()
+        return verify(self._tools, runner.tables, progress)
+
+    def refold(
+        self,
+        view_name: str,
+        after: Position | None = None,
+        until: Position | None = None,
+        progress: Progress | None = None,
+    ) -> Refolded:
+        """Fold the rows that the events behind ``after`` and up to ``until`` touch once more from their whole history,
+        in the calling thread, and put right those that are other than that; no event is applied twice. ``None``: from
+        the first event, to the last. Raises ``NotFound``, ``Refused`` (``too_many_rows``, ``scratch_in_use``),
+        ``Unavailable`` and ``PoisonError``; then nothing has changed."""
+        runner = self._find(view_name)
+        self._open()
+        return refold(runner, after, until, self._recorded, progress)
 
     def parked(self, view_name: str | None = None) -> list[Parked]:
         """Events that a view (or any) went on without, the oldest 1 000 first."""

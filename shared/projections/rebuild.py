@@ -3,37 +3,59 @@
 Readers see the old rows until the swap and the new ones after it. The swap waits until the new tables are at least as
 far as the old ones, so that nobody's own writes disappear. A rebuild that was interrupted is taken up again when a
 projector starts with that version; several processes that do so at once share the work.
+
+Old and new can be compared on the way: the new tables are folded to exactly the position of a snapshot of the old ones.
+Nothing waits for that; the view moves on, and the rest of the events is folded before the swap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from shared.errors import Unavailable
+from shared.projections.comparison import Comparison, compare
 from shared.projections.faults import LostRace
+from shared.projections.positions import reached_by
+from shared.projections.replay import Progress, Replay
 from shared.projections.runner import ViewRunner
-from shared.projections.tables import GENERATION, SHADOW, ViewTables, checkpoints, view_tables
+from shared.projections.tables import GENERATION, SHADOW, ViewTables, checkpoints, indexes, view_tables
+from shared.store.port import Position
 
-SWAP_ATTEMPTS = 50
+SWAP_ATTEMPTS = 100
+SWAP_PAUSE_S = 1.0
+"""After readers of the old tables did not let the swap through; such a reader may be a comparison of all rows."""
 
-Progress = Callable[[int, int | None], None]
-"""Called after each page with the position reached (0: none yet) and that of the last event."""
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did. ``comparison`` is of the old view (left) and the new one, both at ``compared_at``; None if it
+    was not asked for, or there was no old view of this version."""
+
+    events: int
+    position: Position | None
+    compared_at: Position | None = None
+    comparison: Comparison | None = None
 
 
-def rebuild(live: ViewRunner, *, afresh: bool, progress: Progress | None = None) -> None:
+def rebuild(live: ViewRunner, *, afresh: bool, comparing: bool = False, progress: Progress | None = None) -> Rebuilt:
     """Rebuild a view; ``afresh`` starts at the first event even if an interrupted rebuild could be taken up.
 
     Raises ``Unavailable`` (also when somebody else began the same rebuild afresh, or the projector stops) and
     ``PoisonError``; the old tables then stay in use.
     """
-    shadow = ViewRunner(live.tools, view_tables(live.view, SHADOW), lambda keys: None, lambda: None)
-    epoch = _begin(live, shadow, afresh)
+    replay = Replay(live.tools, view_tables(live.view, SHADOW), progress)
+    epoch = _begin(live, replay.runner, afresh)
+    compared_at, comparison = None, None
     if epoch is not None:
-        _finish(live, shadow, epoch, progress)
+        if comparing:
+            compared_at, comparison = _compare(live, replay, epoch)
+        _finish(live, replay, epoch)
     with live.lock:
         live.reload()
+    return Rebuilt(replay.events, replay.runner.position, compared_at, comparison)
 
 
 def _begin(live: ViewRunner, shadow: ViewRunner, afresh: bool) -> int | None:
@@ -56,12 +78,30 @@ def _begin(live: ViewRunner, shadow: ViewRunner, afresh: bool) -> int | None:
         return epoch
 
 
-def _finish(live: ViewRunner, shadow: ViewRunner, epoch: int, progress: Progress | None) -> None:
+def _compare(live: ViewRunner, replay: Replay, epoch: int) -> tuple[Position | None, Comparison | None]:
+    """Compare old and new at one position; the old tables are only read, and nobody else fills the new ones."""
+    database, shadow = live.tools.database, replay.runner
+    with database.connect() as connection:
+        reached = reached_by(connection, live.tables)
+    if reached.version != live.view.version or reached.position is None:
+        return None, None
+    replay.load(epoch)
+    replay.run(reached.position)
+    with database.connect() as snapshot:
+        position = reached_by(snapshot, live.tables, version=live.view.version).position
+        replay.advance_to(position)
+        with database.connect() as other:
+            if reached_by(other, shadow.tables).epoch != epoch:
+                raise Unavailable(f"somebody else began to rebuild {live.view.name}")
+            return position, compare(snapshot, live.tables, other, shadow.tables)
+
+
+def _finish(live: ViewRunner, replay: Replay, epoch: int) -> None:
     """Replay and swap, until this process or another one has done it."""
     for _ in range(SWAP_ATTEMPTS):
         try:
-            shadow.load()
-            if _attempt(live, shadow, epoch, progress):
+            replay.load(epoch)
+            if _attempt(live, replay, epoch):
                 return
         except LostRace:  # another process that rebuilds the same was faster; go on from where it is
             continue
@@ -69,35 +109,26 @@ def _finish(live: ViewRunner, shadow: ViewRunner, epoch: int, progress: Progress
             if _swapped_by_another(live, epoch):
                 return
             raise
-    raise Unavailable(f"the rebuild of {live.view.name} does not overtake the running view")
+    raise Unavailable(f"the rebuild of {live.view.name} does not overtake the running view, or its readers never pause")
 
 
-def _attempt(live: ViewRunner, shadow: ViewRunner, epoch: int, progress: Progress | None) -> bool:
-    database = live.tools.database
-    _replay(shadow, epoch, progress)
-    with database.writing() as connection:  # on full tables they cost less than while those are filled
-        shadow.advance(connection, shadow.position)
-        database.create_indexes(connection, shadow.tables, epoch)
+def _attempt(live: ViewRunner, replay: Replay, epoch: int) -> bool:
+    database, shadow = live.tools.database, replay.runner
+    replay.run()
+    for index in indexes(shadow.tables, epoch):  # on full tables they cost less than while those are filled
+        with database.writing() as connection:  # one at a time: writers of other views wait for each
+            shadow.advance(connection, shadow.position)
+            connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
     with live.lock:  # this process's view stands still, so that the rebuilt one can overtake it
-        _replay(shadow, epoch, progress)
-        return _swap(live, shadow)
+        replay.run()
+        swapped = _swap(live, shadow)
+    if swapped is None:
+        time.sleep(SWAP_PAUSE_S)
+    return bool(swapped)
 
 
-def _replay(shadow: ViewRunner, epoch: int, progress: Progress | None) -> None:
-    more = True
-    while more:
-        if shadow.tools.stopping.is_set():
-            raise Unavailable(f"the rebuild of {shadow.view.name} was interrupted")
-        more = shadow.step(patient=False)
-        if shadow.epoch != epoch:
-            raise Unavailable(f"somebody else began to rebuild {shadow.view.name}")
-        if progress is not None:
-            progress(shadow.looked or 0, shadow.tools.store.head())
-    shadow.save()
-
-
-def _swap(live: ViewRunner, shadow: ViewRunner) -> bool:
-    """Put the new tables in place of the old ones, unless those are further."""
+def _swap(live: ViewRunner, shadow: ViewRunner) -> bool | None:
+    """Put the new tables in place of the old ones; False if those are further, None if readers hold them."""
     tools = live.tools
     quote = tools.database.dialect.identifier_preparer.quote
     with tools.database.writing() as connection:
@@ -107,6 +138,8 @@ def _swap(live: ViewRunner, shadow: ViewRunner) -> bool:
         if present.position is not None and (shadow.position is None or shadow.position < present.position):
             return False
         shadow.advance(connection, shadow.position)
+        if not tools.database.take_tables(connection, live.tables):
+            return None
         tools.database.drop_tables(connection, live.tables)
         for old, new in ((shadow.tables.rows, live.tables.rows), (shadow.tables.counts, live.tables.counts)):
             connection.exec_driver_sql(f"ALTER TABLE {quote(old.name)} RENAME TO {quote(new.name)}")

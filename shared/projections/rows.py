@@ -26,7 +26,7 @@ from shared.projections.view import Key, Row
 
 _SIZES = (500, 100, 20, 4, 1)
 """Rows a statement: few sizes, so that few statements are compiled and prepared."""
-MAX_PARAMETERS = 15_000
+MAX_PARAMETERS = 30_000
 """Most values in a statement; SQLite takes 32 766, PostgreSQL 65 535."""
 MAX_ALTERNATIVES = 64
 """Most keys in a DELETE, where each is an expression."""

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -32,13 +33,24 @@ log = logging.getLogger(__name__)
 TAKE_OVER_S = 1.0
 """A stand-by takes over when the other has not moved for so long although there is something to do."""
 STANDBY_POLL_S = 0.05
-MAX_PAGES = 8
-"""Far from the end so many pages at most share a transaction, one that takes not much more than ``MAX_PAGES_S``: what
-many events change is then written once. More at a time are slower to read and decode: processors remember little."""
-MAX_PAGES_S = 0.2
 SAVE_S = 5.0
 """A position that moved without any matching event is saved this often; after a crash it is looked for again."""
 BACK_OFF_S = (0.1, 5.0)
+
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """How many pages at most are folded before their rows are written, far from the end, and about for how long: what
+    many events change is then written once."""
+
+    most_pages: int
+    most_s: float
+
+
+LIVE = Stretch(8, 0.2)
+BULK = Stretch(64, 5.0)
+"""For tables that nobody waits for."""
 
 OnChanged = Callable[[Sequence[Key]], None]
 
@@ -50,8 +62,17 @@ class ViewRunner:
     not later than the first that it has not applied, ``error`` what keeps it from going on.
     """
 
-    def __init__(self, tools: Tools, tables: ViewTables, changed: OnChanged, moved: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        tables: ViewTables,
+        changed: OnChanged,
+        moved: Callable[[], None],
+        *,
+        stretch: Stretch = LIVE,
+    ) -> None:
         self.tools = tools
+        self._stretch = stretch
         self.tables = tables
         self.view = tables.view
         self.lock = threading.RLock()
@@ -105,10 +126,7 @@ class ViewRunner:
 
     def advance(self, connection: sa.Connection, new: Position | None) -> None:
         """Move the stored position in this transaction. Raises ``LostRace`` if it is not where this runner left it."""
-        self._move(connection, self.position, new)
-
-    def _move(self, connection: sa.Connection, old: Position | None, new: Position | None) -> None:
-        moved = connection.exec_driver_sql(self._advance, (new, self.tables.checkpoint, self.epoch, old))
+        moved = connection.exec_driver_sql(self._advance, (new, self.tables.checkpoint, self.epoch, self.position))
         if moved.rowcount != 1:
             raise LostRace(self.tables.name)
 
@@ -140,7 +158,7 @@ class ViewRunner:
                 found = self.stored(connection, hold=True)
                 if not self.tools.parked.remove(connection, parked_id):
                     return False
-                draft.fold(connection, [recorded])
+                draft.fold([recorded], connection)
                 draft.write(connection)
                 repair(connection, self.tables.checkpoint)
             if found is not None and (found.position, found.epoch) == (self.position, self.epoch):
@@ -247,7 +265,7 @@ class ViewRunner:
                 self._halve(page.events, page.looked, error)
                 return page
             return Page([], self.looked, end=False)  # once more, page by page
-        self._pages = 1 if page.end else min(2 * pages, MAX_PAGES)
+        self._pages = 1 if page.end else min(2 * pages, self._stretch.most_pages)
         return page
 
     def _halve(self, events: Sequence[Recorded], looked: Position | None, error: Exception) -> None:
@@ -265,18 +283,17 @@ class ViewRunner:
 
     def _apply(self, page: Page, pages: int) -> Page:
         """Apply this page and what follows, up to ``pages`` in all, in one transaction; the last one."""
-        draft, looked, until = self._content.draft(), self.position, time.monotonic() + MAX_PAGES_S
-        with no_search(), self.tools.database.writing() as connection:
-            while True:
-                self._move(connection, looked, page.looked)
-                draft.fold(connection, page.events)
-                looked, pages = page.looked, pages - 1
-                if page.end or not pages or time.monotonic() > until:
-                    break
-                page = self._read(looked)
-            draft.write(connection)
+        draft, until = self._content.draft(), time.monotonic() + self._stretch.most_s
+        with no_search():
+            draft.fold(page.events)
+            while not page.end and (pages := pages - 1) and time.monotonic() < until:
+                page = self._read(page.looked)
+                draft.fold(page.events)
+            with self.tools.database.writing() as connection:
+                self.advance(connection, page.looked)
+                draft.write(connection)
         changed = draft.commit()
-        self._reached(looked)
+        self._reached(page.looked)
         if changed:
             self._changed(changed)
         return page

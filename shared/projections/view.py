@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from shared.errors import Misuse
 from shared.store.port import Recorded
 
 Key = tuple[str | int, ...]
@@ -33,6 +34,8 @@ class View:
     ``columns`` gives each column's Python type (``str, int, float, bool, datetime, list, dict``), key columns among
     them; ``key`` names those. ``keys`` says which rows an event touches, ``fold`` what one of them is afterwards:
     the same object for "no change", None for "gone". A new ``version`` (any change of meaning) is a rebuild.
+    ``tally`` gives the counters that a row adds to, from its columns ``counted`` alone: rows that are alike in those
+    are tallied once for all of them, so few different values there make it cheap. A list comes as a tuple.
     ``indexes`` serve queries that name a value of their first column: rows in which that is None are not in them.
     ``on_poison``: park an event that cannot be folded and go on, or stop there.
     """
@@ -44,10 +47,13 @@ class View:
     events: tuple[type, ...]
     keys: Callable[[Any], Iterable[Key]]
     fold: Callable[[Row | None, Any, Recorded], Row | None]
+    counted: tuple[str, ...] = ()
     tally: Callable[[Row], Iterable[Counter]] = _no_tally
     indexes: tuple[tuple[str, ...], ...] = ()
     on_poison: Literal["park", "stop"] = "park"
     event_types: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        if bool(self.counted) is (self.tally is _no_tally):
+            raise Misuse(f"view {self.name}: a tally needs the columns that it counts by")
         object.__setattr__(self, "event_types", frozenset(event.__name__ for event in self.events))

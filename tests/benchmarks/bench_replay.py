@@ -84,6 +84,7 @@ FLEET = View(
     events=(DeviceImported, DeviceConnected, FirmwareReported, DeviceDisconnected),
     keys=_keys,
     fold=_fold,
+    counted=("product_id", "online", "version"),
     tally=_tally,
 )
 

@@ -114,6 +114,7 @@ class Fleet:
             ),
             "keys": lambda event: ((event.product_id, event.device_id),),
             "fold": self.fold,
+            "counted": ("product_id", "online", "groups"),
             "tally": _tally,
             "indexes": (("name",), ("product_id", "online")),
         }

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +14,7 @@ from shared.errors import Unavailable
 from shared.events.contracts import CONTRACTS
 from shared.projections.projector import Projector
 from shared.projections.view import Key, View
-from shared.store.port import EventStore
+from shared.store.port import EventStore, Only, Page, Position
 from tests.shared.projections.fleet import (
     POISON,
     Flaky,
@@ -124,6 +126,122 @@ def test_a_reader_that_began_before_the_swap_sees_whole_views(make: Make, log: L
     assert not rebuilding.is_alive()
     assert found == 40
     assert len(content(database, FLEET)[0]) == 40
+
+
+def test_readers_see_rows_and_counters_of_one_moment_always(make: Make, log: Log, database: Flaky) -> None:
+    log.add(*(imported(number) for number in range(60)))
+    serving, rebuilding = make(page_events=5), make(page_events=11)
+    serving.start()
+    assert serving.wait_for(log.store.head(), 20)
+    database.prepare([FLEET])
+    stop, halves, looks = threading.Event(), list[Any](), [0, 0]
+
+    def read(reader: int) -> None:
+        while not stop.is_set():
+            rows, counts = content(database, FLEET)
+            looks[reader] += 1
+            if counts != Counter(counter for row in rows.values() for counter in FLEET.tally(row)):
+                halves.append((rows, counts))
+
+    def write() -> None:
+        number = 0
+        while not stop.wait(0.002):
+            number += 1
+            log.add(connected(number % 60), disconnected((number + 7) % 60), imported(60 + number % 9))
+
+    threads = [threading.Thread(target=read, args=(reader,)) for reader in range(2)] + [threading.Thread(target=write)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert wait_until(lambda: min(looks) > 2)
+        rebuilt = [rebuilding.rebuild("fleet", comparing=True) for _ in range(3)]
+        seen = list(looks)
+        assert wait_until(lambda: min(looks) > max(seen) + 2)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert not halves
+    assert all(each.comparison is not None and each.comparison.equal for each in rebuilt)
+    assert serving.wait_for(log.store.head(), 20)
+    assert content(database, FLEET) == expected(FLEET, log.all())
+
+
+def test_a_rebuild_tells_what_it_did_and_whether_the_old_view_was_right(make: Make, log: Log, database: Flaky) -> None:
+    log.add(*(event for number in range(9) for event in (imported(number), connected(number))))
+    projector = make(page_events=4)
+    projector.catch_up()
+    right = database.digest(FLEET)
+    rebuilt = projector.rebuild("fleet", comparing=True)
+    assert (rebuilt.events, rebuilt.position, rebuilt.compared_at) == (18, 18, 18)
+    assert rebuilt.comparison is not None
+    assert rebuilt.comparison.left_digest == rebuilt.comparison.right_digest == right
+    with database.writing() as connection:
+        connection.execute(sa.update(database.table(FLEET)).values(online=False))
+    rebuilt = projector.rebuild("fleet", comparing=True)
+    assert rebuilt.comparison is not None
+    assert (rebuilt.comparison.different, rebuilt.comparison.right_digest) == (9, right)
+    assert database.digest(FLEET) == right
+
+
+def test_a_rebuild_of_what_had_nothing_or_another_version_compares_nothing(make: Make, log: Log) -> None:
+    log.add(imported(1))
+    assert make().rebuild("fleet", comparing=True).comparison is None
+    assert make(NEWER).rebuild("fleet", comparing=True).comparison is None
+
+
+def test_a_swap_waits_for_a_reader_that_began_before_it_and_holds_up_no_other(
+    make: Make, log: Log, database: Flaky
+) -> None:
+    log.add(*(imported(number) for number in range(20)))
+    projector = make()
+    projector.catch_up()
+    database.prepare([FLEET])
+    longest_s, stop = [0.0], threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            began = time.monotonic()
+            content(database, FLEET)
+            longest_s[0] = max(longest_s[0], time.monotonic() - began)
+
+    rebuilding, reading = threading.Thread(target=projector.rebuild, args=("fleet",)), threading.Thread(target=read)
+    with database.connect() as connection:
+        connection.execute(sa.select(database.table(FLEET))).all()
+        rebuilding.start()
+        reading.start()
+        rebuilding.join(2)
+        assert rebuilding.is_alive() is not database.is_sqlite
+    rebuilding.join(20)
+    stop.set()
+    reading.join(20)
+    assert not rebuilding.is_alive()
+    assert longest_s[0] < 2
+
+
+def test_a_swap_never_takes_a_view_back(make: Make, log: Log, database: Flaky) -> None:
+    log.add(*(imported(number) for number in range(20)))
+    other, seen = make(), list[int]()
+    other.catch_up()
+
+    class Overtaken:
+        """Whatever the rebuild has read, another process has applied more, a few times."""
+
+        def read_all(self, after: Position | None = None, limit: int = 1_000, only: Only = Only()) -> Page:  # noqa: B008
+            page = log.store.read_all(after, limit, only)
+            if len(seen) < 8:
+                log.add(connected(len(seen)))
+                other.catch_up()
+                seen.append(database.checkpoints().load("view/fleet") or 0)
+            return page
+
+        def head(self) -> Position | None:
+            return log.store.head()
+
+    make(history=Overtaken()).rebuild("fleet", comparing=True)
+    assert len(seen) == 8
+    assert (database.checkpoints().load("view/fleet") or 0) >= max(seen)
+    assert content(database, FLEET) == expected(FLEET, log.all())
 
 
 def test_a_running_view_is_rebuilt_while_events_come(make: Make, log: Log, database: Flaky) -> None:
