@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
@@ -168,14 +168,11 @@ class SimulatedDevice:
             async with client:
                 self.connections += 1
                 await self._introduce(client)
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._publish(client))
-                    tasks.create_task(self._repeat_chunks(client))
-                    tasks.create_task(self._listen(client))
-        except* Rebooting:
+                await _until_one_fails(self._publish(client), self._repeat_chunks(client), self._listen(client))
+        except Rebooting:
             in_order = rebooting = True
-        except* aiomqtt.MqttError as lost:
-            log.debug("%s: %s", self.device_id, lost.exceptions[0])
+        except aiomqtt.MqttError as lost:
+            log.debug("%s: %s", self.device_id, lost)
         if rebooting:
             await asyncio.sleep(self._reboot_s)
         return in_order
@@ -318,12 +315,25 @@ class SimulatedFleet:
             await asyncio.sleep(1 / per_second)
 
 
-async def _unplug(session: asyncio.Task[bool]) -> None:
-    """End a connection. Told again until it does: ``asyncio.wait_for``, which the MQTT library uses, forgets a
-    cancellation that comes together with what it waited for (before Python 3.12)."""
-    while not session.done():
-        session.cancel()
-        await asyncio.wait([session], timeout=CANCEL_AGAIN_S)
+async def _until_one_fails(*lives: Coroutine[Any, Any, None]) -> None:
+    """Run all until one raises, which is raised here, and end the others. Not a ``TaskGroup``: that tells each only
+    once to end (see ``_unplug``), and would wait for one that forgot it."""
+    tasks = [asyncio.create_task(life) for life in lives]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await asyncio.shield(asyncio.gather(*map(_unplug, tasks)))
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def _unplug(task: asyncio.Task[Any]) -> None:
+    """End a task that speaks MQTT. Told again until it does: ``asyncio.wait_for``, which the MQTT library uses, forgets
+    a cancellation that comes together with what it waited for (before Python 3.12)."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
 
 def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
