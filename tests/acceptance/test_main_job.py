@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from deploy.api import Api, ApiError
 from deploy.fleet_commands import started
 from deploy.running import DataFolder, Process
 from deploy.story import Story
+from tests.eventstore import any_event_store
 from tests.postgres import Postgres
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(240)]
@@ -45,15 +46,28 @@ class Installation:
         return done.stdout
 
 
-@pytest.fixture(params=["embedded", "distributed", pytest.param("postgres", marks=pytest.mark.postgres)])
-def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
-    """Everything in one process; RabbitMQ and a process a service; the same with read models on PostgreSQL."""
-    if request.param != "postgres":
+MODES = (
+    "embedded",
+    "distributed",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("cluster", marks=(pytest.mark.postgres, pytest.mark.broker)),
+)
+
+
+@pytest.fixture(params=MODES)
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Everything in one process; RabbitMQ and a process a service; the same with read models on PostgreSQL; the same
+    with streams on EventStoreDB and a broker that is given."""
+    if request.param in ("embedded", "distributed"):
         yield Installation(request.param, {})
         return
     server: Postgres = request.getfixturevalue("postgres")
-    with server.database() as url:
-        yield Installation("distributed", {"FLOTILLA_DB": url})
+    with ExitStack() as stack:
+        settings = {"FLOTILLA_DB": stack.enter_context(server.database())}
+        if request.param == "cluster":
+            store = stack.enter_context(any_event_store(tmp_path_factory.mktemp("eventstoredb")))
+            settings |= {"FLOTILLA_STORE": store.url, "FLOTILLA_BUS": request.getfixturevalue("amqp_url")}
+        yield Installation("distributed", settings)
 
 
 def story(gateways: list[Process], output: io.StringIO, devices: int) -> Story:
@@ -94,7 +108,8 @@ def _operators_see_it_too(installation: Installation, told: Story, data: Path) -
     assert "DeviceLocked" in shown
     exported = data / "export.ndjson"
     flotilla("events", "export", "--out", str(exported))
-    types = [json.loads(line)["type"] for line in exported.read_text().splitlines()]
+    events = [json.loads(line) for line in exported.read_text().splitlines()]
+    types = [event["type"] for event in events if event["data"].get("product_id") == told.product_id]
     assert types.count("DeviceImported") == told.devices
     assert types.count("UpdateSucceeded") == told.devices
     assert types.count("VersionFirstRan") == 1

@@ -52,11 +52,11 @@ class Real:
 
     def __init__(self, url: str, how: str) -> None:
         self.how = how
-        self._url = url
+        self.url = url
         self._corners: dict[Path, tuple[str, Position | None]] = {}
 
     def open(self, folder: Path) -> EventStore:
-        store = EsdbEventStore(self._url)
+        store = EsdbEventStore(self.url)
         if folder not in self._corners:
             self._corners[folder] = (f"{uuid4().hex}-", store.head())
         return Apart(store, *self._corners[folder])
@@ -81,7 +81,7 @@ def started() -> bool:
 def server() -> Server:
     """The server of this run, started when it is first asked for."""
     if not _running:
-        _running.append(_given() or _contained() or StandIn(_stack))
+        _running.append(real(_stack) or StandIn(_stack))
     return _running[0]
 
 
@@ -91,7 +91,12 @@ def stop() -> None:
     _stack.close()
 
 
-def _given() -> Server | None:
+def real(stack: ExitStack) -> Real | None:
+    """A server that is none of ours, until the stack ends; None if there is none."""
+    return _given() or _contained(stack)
+
+
+def _given() -> Real | None:
     url = os.environ.get("ESDB_URI")
     return Real(url, "given by ESDB_URI") if url else None
 
@@ -100,7 +105,7 @@ def _may_be_docker() -> bool:
     return bool(os.environ.get("DOCKER_HOST")) or DOCKER_SOCKET.exists()
 
 
-def _contained() -> Server | None:
+def _contained(stack: ExitStack) -> Real | None:
     if not _may_be_docker():
         return None
     import docker
@@ -108,13 +113,13 @@ def _contained() -> Server | None:
 
     try:
         client = docker.from_env(timeout=3)
-        _stack.callback(client.close)
+        stack.callback(client.close)
         client.ping()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # its own decorators
             from testcontainers.core.container import DockerContainer
         container = DockerContainer(IMAGE).with_exposed_ports(PORT).with_env("KURRENTDB_INSECURE", "true")
-        _stack.enter_context(container)
+        stack.enter_context(container)
     except (DockerException, OSError, TimeoutError):
         return None
     url = f"esdb://{container.get_container_host_ip()}:{container.get_exposed_port(PORT)}?Tls=false"
