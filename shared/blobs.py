@@ -11,13 +11,14 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from shared.errors import Misuse, NotFound, Refused
+from shared.errors import Misuse, NotFound, Refused, Unavailable
 
 DEFAULT_LIMIT_BYTES = 268_435_456
 STALE_S = 86_400
@@ -35,7 +36,7 @@ class Blob:
 
 
 class BlobWriter(Protocol):
-    """A blob that arrives in pieces; it exists once ``finish`` has returned."""
+    """A blob that arrives in pieces; it exists once ``finish`` has returned. Raises ``Unavailable`` on a full disk."""
 
     def write(self, data: bytes) -> None:
         """Raises ``Refused("too_large")`` above the limit; the blob is then given up."""
@@ -153,7 +154,8 @@ class _FileWriter:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
         self._hash = hashlib.sha256()
-        descriptor, name = tempfile.mkstemp(dir=unfinished)
+        with _of_the_disk():
+            descriptor, name = tempfile.mkstemp(dir=unfinished)
         self._path = Path(name)
         self._file = os.fdopen(descriptor, "wb")
 
@@ -163,23 +165,37 @@ class _FileWriter:
             self.abort()
             raise Refused("too_large", f"the file is larger than {self._limit_bytes} bytes")
         self._hash.update(data)
-        self._file.write(data)
+        with _of_the_disk():
+            self._file.write(data)
 
     def finish(self) -> Blob:
+        digest = self._hash.hexdigest()
+        with _of_the_disk():
+            self._keep(_place(self._folder, digest))
+        return Blob(digest, self._size_bytes)
+
+    def abort(self) -> None:
+        with suppress(OSError):  # what is not written yet cannot be, and is not wanted any more
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _keep(self, place: Path) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        digest = self._hash.hexdigest()
-        place = _place(self._folder, digest)
         place.parent.mkdir(exist_ok=True)
         self._path.replace(place)
         for folder in (place.parent, self._folder):  # the rename, and the folder it went to, must last
             _sync_folder(folder)
-        return Blob(digest, self._size_bytes)
 
-    def abort(self) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+
+@contextmanager
+def _of_the_disk() -> Iterator[None]:
+    """A disk that is full or broken is ``Unavailable``."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"the file cannot be stored: {error.strerror or error}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.blobs import STALE_S, Blob, FileBlobs, open_blobs
-from shared.errors import Misuse, NotFound, Refused
+from shared.errors import Misuse, NotFound, Refused, Unavailable
 
 
 @pytest.fixture
@@ -115,3 +116,17 @@ def test_another_kind_of_url_is_refused(url: str):
     with pytest.raises(Refused) as refusal:
         open_blobs(url)
     assert refusal.value.code == "bad_setting"
+
+
+def test_a_full_disk_is_unavailable_and_leaves_nothing(blobs: FileBlobs, folder: Path):
+    least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = blobs.writer()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, most))
+    try:
+        with pytest.raises(Unavailable, match="cannot be stored"):
+            writer.write(b"x" * 100_000)
+        writer.abort()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
+    assert files(folder) == []
+    assert blobs.put([b"x" * 100_000]).size_bytes == 100_000
