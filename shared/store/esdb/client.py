@@ -28,6 +28,8 @@ from shared.store.port import Recorded
 
 RECONNECT_EVERY_S = 0.5
 """A connection younger than this is not replaced because an older one failed."""
+CONNECT_MS = 2_000
+"""Longest attempt to reach a server, with TLS and a slow link; gRPC calls it the least back-off."""
 MAX_BACK_OFF_MS = 1_000
 """Longest pause of a channel between two attempts to reach its server."""
 
@@ -180,7 +182,7 @@ class Client(EventStoreDBClient):
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.max_pings_without_data", 0),
                 ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
                 ("grpc.max_reconnect_backoff_ms", MAX_BACK_OFF_MS),
                 # Responses of reads are taken by the thread that asks, not handed over by another: half the CPU.
                 (ChannelOptions.SingleThreadedUnaryStream, 1),
