@@ -44,5 +44,6 @@ def log_to_stderr(level: str) -> None:
         force=True,
     )
     if level.lower() != "debug":
-        for chatty in ("pika", "httpx", "httpcore", "uvicorn.error", "uvicorn.access", "amqp", "kombu"):
+        for chatty in ("httpx", "httpcore", "uvicorn.error", "uvicorn.access", "amqp", "kombu"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        logging.getLogger("pika").setLevel(logging.CRITICAL)  # seven lines an attempt; our link says it in one
