@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deploy.composition import SERVICES
 from deploy.rabbitmq import RabbitNode, ensure_installed
 from deploy.running import DataFolder
 from shared.bus.address import with_queues
@@ -23,7 +24,6 @@ READY_S = 60.0
 """How long a process may take until it is ready."""
 STOP_S = 25.0
 """How long it may take to end in order before it is killed."""
-SERVICES = ("billing", "orgs", "firmware", "devices")
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 """A process that dies is started again after a pause that doubles while it keeps dying."""
