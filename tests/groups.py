@@ -1,4 +1,4 @@
-"""The five groups of tests, in the order in which ``make test`` runs them.
+"""The six groups of tests, in the order in which ``make test`` runs them.
 
 ========  ==================================================================  =====================
 group     what its tests may touch                                            which tests
@@ -8,6 +8,7 @@ io        files, sockets, threads, processes                                  al
 broker    a RabbitMQ                                                          marked ``broker``
 postgres  a PostgreSQL                                                        marked ``postgres``
 whole     the platform as a user starts it                                    marked ``whole``
+faults    the same, with all that it stands on killed, stopped or filled up   marked ``faults``
 ========  ==================================================================  =====================
 
 A new module is of the group io until it is listed here. ``python -m tests.groups`` prints the modules of the first
@@ -73,7 +74,7 @@ CACHES = (".hypothesis", ".pyc")
 
 def group_of(path: Path, markers: Collection[str]) -> str:
     """The group of a test in the module ``path`` that has these markers."""
-    for marked in ("whole", "broker", "postgres"):
+    for marked in ("faults", "whole", "broker", "postgres"):
         if marked in markers:
             return marked
     return "unit" if path.relative_to(FOLDER).as_posix() in UNIT else "io"

@@ -24,6 +24,7 @@ def test_marks_go_before_modules() -> None:
     assert group_of(FOLDER / UNIT[0], {"broker"}) == "broker"
     assert group_of(FOLDER / UNIT[0], {"broker", "postgres"}) == "broker"
     assert group_of(FOLDER / "faults" / "test_of_a_fault.py", {"whole"}) == "whole"
+    assert group_of(FOLDER / "faults" / "test_of_a_fault.py", {"faults"}) == "faults"
     assert group_of(FOLDER / "faults" / "test_of_a_fault.py", set()) == "io"
 
 
