@@ -12,9 +12,10 @@ import os
 import random
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit
@@ -92,6 +93,22 @@ class Campaign:
         """What happens, and when."""
         print(f"{time.monotonic() - self._begun_s:6.1f} s  {what}", file=sys.stderr, flush=True)
 
+    def away(self, what: str, down: Callable[[], None], up: Callable[[], None]) -> None:
+        """Something is away for ``seconds``; in the middle of it one process is killed, and has to start without."""
+        time.sleep(self.chance.uniform(0.5, 2.0))
+        down()
+        self.say(f"{what}: away")
+        killed_s = self.chance.uniform(0.2, 0.8) * self.seconds
+        time.sleep(killed_s)
+        victim = self.chance.choice(self.platform.processes()).name
+        pid = self.platform.kill(victim)
+        self.say(f"{victim} was killed")
+        time.sleep(self.seconds - killed_s)
+        up()
+        self.say(f"{what}: there again")
+        self.platform.await_process(victim, other_than=pid)
+        self.look(f"{what} {self.seconds:g} s, 1 kill")
+
     def kills(self, names: list[str], pause_s: tuple[float, float]) -> None:
         """End these processes with kill -9 at random moments; returns when all are back."""
         killed = {}
@@ -101,12 +118,6 @@ class Campaign:
             self.say(f"{name} was killed")
         for name, pid in killed.items():
             self.platform.await_process(name, other_than=pid)
-
-    @contextmanager
-    def outage(self) -> Iterator[None]:
-        """The load works for a moment first."""
-        time.sleep(self.chance.uniform(0.5, 2.0))
-        yield
 
     def expect(self, true: bool, promise: str) -> None:
         """Note what is not as promised."""
@@ -139,8 +150,8 @@ class Campaign:
             ),
             flush=True,
         )
-        differing = past.differing(views, events)
-        self.wrong += [f"{fault}: {problem}" for problem in (*late, *verdict.doubles, *verdict.problems, *differing)]
+        wrong = [*late, *verdict.doubles, *verdict.problems, *past.differing(views, events)]
+        self.wrong += [f"{fault}: {problem}" for problem in (*wrong, *past.miscounted(self.platform.settings))]
         if online is None:
             self.load.resume()
 
@@ -261,18 +272,13 @@ def cluster(folder: Path, stack: ExitStack, seed: int, seconds: float) -> Campai
     names = [one.name for one in platform.processes()]
     campaign.kills(campaign.chance.sample(names, len(names)), (0.3, 1.5))
     campaign.look(f"{len(names)} kills -9")
-    with campaign.outage():
+
+    def silence() -> None:
         proxy.silence()
-        time.sleep(seconds / 2)
-        proxy.cut()
-        time.sleep(seconds / 2)
-        proxy.mend()
-    campaign.look(f"store silent, then cut off, {seconds:g} s")
-    with campaign.outage():
-        server.stop()
-        time.sleep(seconds)
-        server.start()
-    campaign.look(f"PostgreSQL stopped {seconds:g} s")
+        threading.Timer(seconds / 2, proxy.cut).start()
+
+    campaign.away("store silent, then cut off,", silence, proxy.mend)
+    campaign.away("PostgreSQL stopped", server.stop, server.start)
     _broker_away(campaign)
     campaign.end()
     return campaign
@@ -291,15 +297,12 @@ def _distributed(mode: Mode, folder: Path, stack: ExitStack, given: dict[str, st
 def _broker_away(campaign: Campaign) -> None:
     node = campaign.platform.node
     assert node is not None
-    with campaign.outage():
-        node.stop()
-        time.sleep(campaign.seconds)
-        node.start()
-    campaign.look(f"broker stopped {campaign.seconds:g} s")
+    campaign.away("broker stopped", node.stop, node.start)
 
 
 def _locked(campaign: Campaign) -> None:
-    with campaign.outage(), held(campaign.platform.data / "events.db", campaign.seconds):
+    with held(campaign.platform.data / "events.db", campaign.seconds):
+        time.sleep(campaign.chance.uniform(0.3, 0.7) * campaign.seconds)
         _reads_go_on(campaign, "while the store is locked")
     campaign.look(f"store locked by another {campaign.seconds:g} s")
 
@@ -307,14 +310,14 @@ def _locked(campaign: Campaign) -> None:
 def _full(campaign: Campaign, small: disk.Disk) -> None:
     print(f"disk: {small.how}")
     [process] = campaign.platform.processes()
-    with campaign.outage():
-        small.fill()
-        before = campaign.ledger.answers["503 unavailable"]
-        time.sleep(DISK_FULL_S)
-        refused = campaign.ledger.answers["503 unavailable"] - before
-        campaign.expect(refused > 0, "a command on a full disk is answered with 503 and `unavailable`")
-        _reads_go_on(campaign, "on a full disk")
-        small.make_room()
+    time.sleep(campaign.chance.uniform(0.5, 2.0))
+    small.fill()
+    before = campaign.ledger.answers["503 unavailable"]
+    time.sleep(DISK_FULL_S)
+    refused = campaign.ledger.answers["503 unavailable"] - before
+    campaign.expect(refused > 0, "a command on a full disk is answered with 503 and `unavailable`")
+    _reads_go_on(campaign, "on a full disk")
+    small.make_room()
     campaign.look(f"disk full {DISK_FULL_S:g} s, {refused} times 503")
     campaign.expect(campaign.platform.processes() == [process], "it goes on without a restart when there is room")
     sound = whole(campaign.platform.data / "events.db")
@@ -323,7 +326,7 @@ def _full(campaign: Campaign, small: disk.Disk) -> None:
 
 def _reads_go_on(campaign: Campaign, when: str) -> None:
     try:
-        shown = len(campaign.load.api.devices(campaign.load.product, groups="all"))
+        shown = len(campaign.load.reader.devices(campaign.load.product, groups="all"))
     except (ApiError, httpx.HTTPError) as problem:
         campaign.expect(False, f"reads go on {when}: {problem!r}")
         return

@@ -27,7 +27,7 @@ from deploy.story import FleetThread
 from shared.ids import derived_uuid, event_id
 from tests.faults.ledger import Ledger, Promise
 
-WORKERS = 2
+WORKERS = 3
 MOST_PENDING = 8
 """Commands that one worker repeats at most before it asks for nothing new."""
 PAUSE_S = (0.02, 0.15)
@@ -80,11 +80,13 @@ class Device(SimulatedDevice):
 
 
 class Load:
-    """``start``, then ``pause`` and ``resume`` around each look at what it has done, ``stop`` at the end."""
+    """``reader`` is a session that has written nothing, so that it need not wait for views that cannot follow now.
+    ``start``, then ``pause`` and ``resume`` around each look at what it has done, ``stop`` at the end."""
 
     def __init__(self, urls: Sequence[str], endpoints: Sequence[Endpoint], ledger: Ledger, seed: int) -> None:
         self.ledger = ledger
         self.api = Api(urls[0], timeout_s=CALL_TIMEOUT_S)
+        self.reader = Api(urls[0], timeout_s=CALL_TIMEOUT_S)
         self.product = 0
         self.ids: list[str] = []
         self._urls = urls
@@ -105,6 +107,7 @@ class Load:
         name = f"faults-{secrets.token_hex(4)}"
         self.api.sign_up(f"{name}@example.com", PASSWORD)
         self.api.log_in(f"{name}@example.com", PASSWORD)
+        self.reader.log_in(f"{name}@example.com", PASSWORD)
         self._org = self.api.create_organization(name, name)["slug"]
         self.product = self.api.create_product(self._org, "Under load", "Many faults", "mqtt")["id"]
         self._account = account_of(self.product)
@@ -154,7 +157,7 @@ class Load:
     def close(self) -> None:
         """Let go of all connections."""
         self.stop()
-        for api in (self.api, *self._others):
+        for api in (self.api, self.reader, *self._others):
             api.__exit__()
 
     def _from(self, number: int) -> Sequence[Endpoint]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import cast
+
+import sqlalchemy as sa
 
 from deploy.views import SERVICE_VIEWS
 from services.gateway.directory_views import VIEWS as DIRECTORY
@@ -93,6 +96,26 @@ def behind(settings: Settings, events: Sequence[Recorded]) -> list[str]:
             for kept in kept_views(settings, stack)
             if past.is_behind(kept.position(), kept.view.event_types)
         ]
+
+
+def miscounted(settings: Settings) -> list[str]:
+    """The views whose counters are not what a scan of their rows counts."""
+    with ExitStack() as stack:
+        return [
+            f"{kept.owner}/{kept.view.name} is miscounted"
+            for kept in kept_views(settings, stack)
+            if is_miscounted(kept)
+        ]
+
+
+def is_miscounted(kept: Kept) -> bool:
+    with kept.database.connect() as connection:
+        rows = connection.execute(sa.select(kept.database.table(kept.view))).mappings()
+        scanned = Counter(item for row in rows for item in kept.view.tally(dict(row)))
+        counted = {
+            (scope, item): n for scope, item, n in connection.execute(sa.select(kept.database.counts(kept.view)))
+        }
+    return scanned != counted
 
 
 @dataclass(frozen=True, slots=True)

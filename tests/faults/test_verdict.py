@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
 from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
+from services.devices.fleet import FLEET
 from services.orgs.views import VIEWS
 from shared.context import Context
 from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceDescribed, DeviceImported
 from shared.events.gateway import DevicePublished, FirmwareReported
 from shared.ids import event_id
-from shared.store.port import Position, Recorded
+from shared.projections.database import Database
+from shared.projections.projector import Projector
+from shared.settings import Settings
+from shared.store.port import EventStore, Position, Recorded
 from tests.faults.ledger import Ledger, Promise
-from tests.faults.past import Past
+from tests.faults.past import Kept, Moment, Past, differing, is_miscounted
 from tests.faults.verdict import judged, unfinished
 
 DEVICE = "0" * 24
@@ -92,6 +100,23 @@ def test_a_gap_in_a_stream_is_told() -> None:
 def test_what_still_has_to_happen_is_told() -> None:
     ledger = Ledger(jobs={"import-1": []}, uploaded={2, 3}, reports={(DEVICE, 1), (DEVICE, 3)})
     assert unfinished(ledger, []) == ["import-1 is not finished", "version 3 ran, and firmware does not know"]
+
+
+def test_a_view_that_is_not_what_a_rebuild_makes_is_told(tmp_path: Path) -> None:
+    settings = Settings.load({}, data=tmp_path)
+    events = stored(IMPORTED, NAMED)
+    with closing(Database(settings.db, "devices")) as database:
+        projector = Projector("devices", cast(EventStore, Past(events)), database, [FLEET], CONTRACTS)
+        projector.catch_up()
+        kept = Kept("devices", database, FLEET)
+        moment = Moment("devices", FLEET, *kept.at_a_moment())
+        assert differing([moment], events) == []
+        with database.writing() as connection:
+            connection.execute(sa.update(database.table(FLEET)).values(name="pan"))
+            connection.execute(sa.delete(database.counts(FLEET)))
+        moment = Moment("devices", FLEET, *kept.at_a_moment())
+        assert differing([moment], events) == ["devices/fleet at 2 is not what a rebuild makes"]
+        assert is_miscounted(kept)
 
 
 def test_the_past_gives_what_was_there_and_no_more() -> None:
