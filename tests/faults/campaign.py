@@ -245,7 +245,7 @@ def rabbitmq(folder: Path, stack: ExitStack, seed: int, seconds: float) -> Campa
     tap = Tap(platform.node.url, seed)
     tap.start()
     names = [one.name for one in platform.processes()]
-    campaign.kills(campaign.chance.sample(names, len(names)), (0.3, 1.5))
+    campaign.kills(campaign.chance.sample(names, len(names)), (0.5, 2.5))
     tap.stop()
     print(f"delivered by the tap: {tap.copies} messages, {tap.late} of them late")
     campaign.look(f"{len(names)} kills -9, messages doubled")
@@ -270,7 +270,7 @@ def cluster(folder: Path, stack: ExitStack, seed: int, seconds: float) -> Campai
     campaign = Campaign(platform, seed, seconds)
     campaign.begin()
     names = [one.name for one in platform.processes()]
-    campaign.kills(campaign.chance.sample(names, len(names)), (0.3, 1.5))
+    campaign.kills(campaign.chance.sample(names, len(names)), (0.5, 2.5))
     campaign.look(f"{len(names)} kills -9")
 
     def silence() -> None:
