@@ -30,6 +30,7 @@ from deploy.rabbitmq import RabbitNode
 from deploy.rabbitmq import ensure_installed as ensure_rabbitmq
 from shared.errors import Unavailable
 from shared.events.contracts import metadata
+from shared.people.open import open_contracts
 from shared.store.open import open_store
 from shared.store.port import Recorded
 from tests.eventstore import any_event_store
@@ -46,7 +47,7 @@ PATIENCE_S = 75.0
 """How long everything may take to catch up after a fault."""
 DISK_FULL_S = 12.0
 SHOWN_CHARS = 300
-ROW = "{:<36} {:>7} {:>7} {:>7} {:>7} {:>6} {:>10} {:>6}"
+ROW = "{:<42} {:>7} {:>7} {:>7} {:>7} {:>6} {:>10} {:>6}"
 HEADINGS = ("after", "acked", "found", "events", "doubles", "views", "caught up", "at")
 """``caught up``: seconds from the end of the fault until nothing was left to do; ``at``: seconds since the start."""
 
@@ -150,7 +151,7 @@ class Campaign:
             ),
             flush=True,
         )
-        wrong = [*late, *verdict.doubles, *verdict.problems, *past.differing(views, events)]
+        wrong = [*late, *verdict.doubles, *verdict.problems, *self._differing(views, events)]
         self.wrong += [f"{fault}: {problem}" for problem in (*wrong, *past.miscounted(self.platform.settings))]
         if online is None:
             self.load.resume()
@@ -191,6 +192,11 @@ class Campaign:
     def _behind(self) -> list[str]:
         events, _ = self._read()
         return [*unfinished(self.ledger, events), *past.behind(self.platform.settings, events)]
+
+    def _differing(self, views: list[past.Moment], events: list[Recorded]) -> list[str]:
+        settings = self.platform.settings
+        with closing(open_store(settings.store)) as store, open_contracts(settings.keys, store) as contracts:
+            return past.differing(views, events, contracts)
 
     def _read(self) -> tuple[list[Recorded], list[Recorded]]:
         """All events of the store and of the gateways' logs, as soon as they can be read."""

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from deploy.views import SERVICE_VIEWS
 from services.gateway.directory_views import VIEWS as DIRECTORY
-from shared.events.contracts import CONTRACTS
+from shared.events.contracts import Registry
 from shared.projections.database import Database
 from shared.projections.positions import stored
 from shared.projections.projector import Projector
@@ -127,14 +127,14 @@ class Moment:
     position: Position | None
     digest: str
 
-    def is_that_of(self, past: Past) -> bool:
+    def is_that_of(self, past: Past, contracts: Registry) -> bool:
         """Whether a rebuild from the first event to this position makes the same."""
         with (
             tempfile.TemporaryDirectory(prefix="flotilla-rebuilt-") as folder,
             closing(Database(f"sqlite:///{folder}", "rebuilt")) as database,
         ):
             store = cast(EventStore, past.up_to(self.position))
-            Projector("rebuilt", store, database, [self.view], CONTRACTS).catch_up()
+            Projector("rebuilt", store, database, [self.view], contracts).catch_up()
             return database.digest(self.view) == self.digest
 
 
@@ -144,11 +144,11 @@ def moments(settings: Settings) -> list[Moment]:
         return [Moment(kept.owner, kept.view, *kept.at_a_moment()) for kept in kept_views(settings, stack)]
 
 
-def differing(found: Sequence[Moment], events: Sequence[Recorded]) -> list[str]:
+def differing(found: Sequence[Moment], events: Sequence[Recorded], contracts: Registry) -> list[str]:
     """Those of them that are not what a rebuild makes of the events."""
     past = Past(events)
     return [
         f"{one.owner}/{one.view.name} at {one.position} is not what a rebuild makes"
         for one in found
-        if not one.is_that_of(past)
+        if not one.is_that_of(past, contracts)
     ]

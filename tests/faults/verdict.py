@@ -124,7 +124,8 @@ def _doubles(ledger: Ledger, events: Sequence[Recorded], streams: dict[str, list
 def _misnumbered(streams: dict[str, list[Recorded]]) -> Iterator[str]:
     for stream, events in streams.items():
         versions = [event.version for event in events]
-        if versions != list(range(len(versions))) and not stream.startswith("$"):
+        whole = range(versions[0], versions[-1] + 1)  # the oldest may be forgotten
+        if versions != list(whole) and not stream.startswith("$"):
             yield f"{stream}: {versions[:20]}"
 
 
