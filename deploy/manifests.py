@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from deploy.supervisor import SERVICES
+from deploy.composition import SERVICES
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
