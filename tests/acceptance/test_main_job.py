@@ -109,7 +109,7 @@ def _operators_see_it_too(installation: Installation, told: Story, data: Path) -
     exported = data / "export.ndjson"
     flotilla("events", "export", "--out", str(exported))
     events = [json.loads(line) for line in exported.read_text().splitlines()]
-    types = [event["type"] for event in events if event["data"].get("product_id") == told.product_id]
+    types = [event["type"] for event in events if event.get("data", {}).get("product_id") == told.product_id]
     assert types.count("DeviceImported") == told.devices
     assert types.count("UpdateSucceeded") == told.devices
     assert types.count("VersionFirstRan") == 1
