@@ -86,6 +86,8 @@ class Campaign:
         self.load.stop()
         self.look("the end, all devices switched off", online=0)
         self.load.close()
+        code, told = self.platform.tool("projections", "verify")
+        self.expect(code == 0, f"`flotilla projections verify` finds all views equal:\n{told}")
         self.platform.stop()
         words = " · ".join(f"{answer}: {count}" for answer, count in sorted(self.ledger.answers.items()))
         print(f"answers: {words}", flush=True)

@@ -24,6 +24,7 @@ Mode = Literal["embedded", "rabbitmq", "cluster"]
 
 READY_S = 90.0
 STOP_S = 60.0
+TOOL_S = 120.0
 HOLD = (
     "import sqlite3, sys, time\n"
     "db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=20)\n"
@@ -77,6 +78,13 @@ class Platform:
             child.kill()
             child.wait()
             raise
+
+    def tool(self, *words: str) -> tuple[int, str]:
+        """Run a command of the tool; its exit code and what it printed."""
+        command = [sys.executable, "-m", "deploy.cli", *words, "--data", str(self.data)]
+        environment = {**os.environ, **self.given, "COLUMNS": "200"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_S, env=environment, check=False)
+        return done.returncode, done.stdout + done.stderr
 
     def processes(self) -> list[Process]:
         """All but the supervisor, which is no part of what is promised."""
