@@ -48,16 +48,18 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 test: $(VENV)/dev.stamp  ## everything set up and tested (under 8 minutes)
 	@echo "==> the servers that tests start privately"
 	@$(BIN)/python -m deploy.servers
-	@echo "==> 1 of 5, unit: pure modules, under 10 seconds"
+	@echo "==> 1 of 6, unit: pure modules, under 10 seconds"
 	@$(PYTEST) $(UNIT)
-	@echo "==> 2 of 5, io: files, sockets, threads, stores"
+	@echo "==> 2 of 6, io: files, sockets, threads, stores"
 	@$(PYTEST) -m io
-	@echo "==> 3 of 5, broker: a RabbitMQ"
+	@echo "==> 3 of 6, broker: a RabbitMQ"
 	@$(PYTEST) -m "broker and not whole"
-	@echo "==> 4 of 5, postgres: a PostgreSQL"
+	@echo "==> 4 of 6, postgres: a PostgreSQL"
 	@$(PYTEST) -m "postgres and not broker and not whole"
-	@echo "==> 5 of 5, whole: the platform as its users start it, in every mode"
+	@echo "==> 5 of 6, whole: the platform as its users start it, in every mode"
 	@$(BIN)/pytest -v -m whole
+	@echo "==> 6 of 6, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"
+	@$(BIN)/pytest -v -m faults
 
 unit: $(VENV)/dev.stamp  ## only the tests of pure modules, in under 10 seconds
 	@$(PYTEST) $(UNIT)

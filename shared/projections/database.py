@@ -71,9 +71,7 @@ class Database:
     does not answer in time is ``Unavailable``.
     """
 
-    def __init__(
-        self, url: str, service: str, *, lock_wait_s: float = LOCK_WAIT_S, pool_size: int = POOL_SIZE
-    ) -> None:
+    def __init__(self, url: str, service: str, *, lock_wait_s: float = LOCK_WAIT_S, pool_size: int = POOL_SIZE) -> None:
         if not _SERVICE.fullmatch(service):
             raise Misuse(f"{service!r} is no name for a service's database")
         self.url = url

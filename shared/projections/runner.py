@@ -38,7 +38,6 @@ SAVE_S = 5.0
 BACK_OFF_S = (0.1, 5.0)
 
 
-
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """How many pages at most are folded before their rows are written, far from the end, and about for how long: what

@@ -100,9 +100,7 @@ def test_a_rebuild_tells_whether_the_old_view_was_right(data: Path) -> None:
 
 
 def test_a_name_that_several_have_must_say_whose(data: Path) -> None:
-    with pytest.raises(
-        Refused, match="devices/products"
-    ) as refusal:
+    with pytest.raises(Refused, match="devices/products") as refusal:
         run("rebuild", "products", data=data)
     assert refusal.value.code == "ambiguous_view"
     assert run("rebuild", "devices/products", data=data).exit_code == 0
