@@ -28,6 +28,7 @@ from shared.errors import Refused, Unavailable
 from shared.projections.database import Database
 from shared.projections.tables import checkpoints
 from shared.settings import Settings
+from shared.store.open import sqlite_path
 from shared.store.port import Position
 
 FORMAT = 1
@@ -223,10 +224,11 @@ def _files(folder: Path) -> Sequence[Path]:
 
 
 def _store_path(settings: Settings) -> Path:
-    if not settings.store.startswith("sqlite:"):
+    path = sqlite_path(settings.store)
+    if path is None:
         reason = "streams in a cluster are copied with `flotilla events mirror`; this command copies SQLite files"
         raise Refused("no_sqlite_store", reason)
-    return Path("/" + settings.store.partition("?")[0].removeprefix("sqlite://").lstrip("/"))
+    return path
 
 
 def _keys_path(settings: Settings) -> Path:

@@ -12,7 +12,7 @@ from deploy import backup as copies
 from shared.errors import Refused
 from shared.settings import Settings
 
-console = Console()
+console = Console(markup=False)
 
 Data = Annotated[Path | None, typer.Option(help="Data folder of the platform (default: ./data).")]
 

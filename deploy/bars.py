@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +21,8 @@ from rich.text import Text
 
 Moved = Callable[[int, int], None]
 """Hears how far it is, in the unit of the total, and how many events that were."""
+Told = Callable[[int, int | None], None]
+"""Hears of how many events it is done with, and of about how many in all; None while that is unknown."""
 
 
 class Rate(ProgressColumn):
@@ -44,3 +48,39 @@ def bar(text: str, total: int | None, *, quiet: bool = False) -> Iterator[Moved]
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task(text, total=total, events=0)
         yield lambda done, events: progress.update(task, completed=done, events=events)
+
+
+@contextmanager
+def event_bars() -> Iterator[Callable[[str], Told]]:
+    """Bars that count events, one for each task that is named, and say how much memory this process has."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def added(name: str) -> Told:
+            task, began = progress.add_task(name, total=None, text=""), time.monotonic()
+
+            def told(done: int, total: int | None) -> None:
+                progress.update(task, completed=done, total=total, text=_text(done, total, time.monotonic() - began))
+
+            return told
+
+        yield added
+
+
+def _text(done: int, total: int | None, took_s: float) -> str:
+    of = "" if total is None or total == done else f" of about {total:,}"
+    return f"{done:,}{of} events, {done / max(took_s, 1e-9):,.0f}/s, {_memory_mib():,.0f} MiB"
+
+
+def _memory_mib() -> float:
+    """What this process has in memory now; 0 where nothing tells."""
+    try:
+        fields = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in fields if line.startswith("VmRSS:")), 0.0)

@@ -33,7 +33,7 @@ from shared.store.open import open_store
 from shared.store.port import EventStore
 from shared.store.sqlite import SqliteEventStore
 
-console = Console()
+console = Console(markup=False)
 
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="Only this event type; may be repeated.")]
@@ -43,7 +43,6 @@ ArchiveFile = Annotated[Path, typer.Argument(metavar="FILE", help="An archive th
 
 def export(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="File to write (-: standard output).")] = None,
-    out: Annotated[Path | None, typer.Option(hidden=True, help="The same as FILE.")] = None,
     data: Data = None,
     types: Types = None,
     streams: Prefixes = None,
@@ -54,12 +53,11 @@ def export(
     asked = Header(
         created=system_clock(), types=tuple(types or ()), streams=tuple(streams or ()), since=since, until=until
     )
-    path = file or out
-    with _store(data) as store:
-        if path is None or str(path) == "-":
+    with _opened(Settings.load(data=data).store) as store:
+        if file is None or str(file) == "-":
             export_to(store, fixed(asked, store), sys.stdout.buffer, told=lambda _, __: None)
         else:
-            _export(path, asked, store)
+            _export(file, asked, store)
 
 
 def verify(file: ArchiveFile) -> None:
@@ -137,12 +135,6 @@ def _export(path: Path, asked: Header, store: Carrying) -> None:
 def _verified(archive: Archive) -> Contents:
     with bar("verifying", archive.path.stat().st_size) as moved:
         return archive.verify(moved)
-
-
-@contextmanager
-def _store(data: Path | None) -> Iterator[Carrying]:
-    with _opened(Settings.load(data=data).store) as store:
-        yield store
 
 
 @contextmanager

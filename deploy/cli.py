@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from sqlalchemy.exc import DBAPIError
 
 from deploy import (
     backup_command,
@@ -184,12 +187,22 @@ def _stopped(folder: DataFolder, name: str) -> None:
 
 
 def main(run_app: Callable[[], Any] = app) -> None:
-    """Run the command; an error of ours is a sentence on stderr and exit code 1, not a trace."""
+    """Run the command; an error of ours, of the system or of a database is a sentence on stderr and exit code 1, not a
+    trace."""
     try:
         run_app()
     except FlotillaError as error:
-        Console(stderr=True).print(f"[red]flotilla:[/red] {error}", highlight=False)
-        sys.exit(1)
+        _refuse(str(error))
+    except (OSError, sqlite3.Error) as error:
+        _refuse(f"{type(error).__name__}: {error}")
+    except DBAPIError as error:  # of the views; without the statement, whose values may be personal
+        _refuse(f"the database of the views or keys: {error.orig}")
+
+
+def _refuse(text: str) -> None:
+    console = Console(stderr=True)
+    console.print(f"[red]flotilla:[/red] {escape(text)}", highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from shared.errors import NotFound
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import CaughtUp, EventStore, Only, Position, Recorded, StreamNotFound
+from shared.store.walking import walk
 
 app = typer.Typer(help="Read, follow, export, import and mirror event streams.", no_args_is_help=True)
 app.command()(carry_commands.export)
@@ -24,7 +25,6 @@ app.command()(carry_commands.verify)
 app.command("import")(carry_commands.import_)
 app.command()(carry_commands.mirror)
 console = Console()
-PAGE = 1_000
 
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="Only this event type; may be repeated.")]
@@ -41,7 +41,7 @@ def tail(
 ) -> None:
     """The last events, oldest first; with --follow also those that come."""
     only = _only(types, streams)
-    with _store(data) as store:
+    with closing(open_store(Settings.load(data=data).store)) as store:
         last, position = _last(store, only, lines)
         for event in last:
             _print(event)
@@ -57,7 +57,7 @@ def show(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 1_000,
 ) -> None:
     """The events of one stream, each with its data and who caused it."""
-    with _store(data) as store:
+    with closing(open_store(Settings.load(data=data).store)) as store:
         try:
             events = store.read(stream, first, limit)
         except StreamNotFound:
@@ -72,40 +72,15 @@ def show(
             console.print_json(json.dumps(message["data"]))
 
 
-@contextmanager
-def _store(data: Path | None) -> Iterator[EventStore]:
-    store = open_store(Settings.load(data=data).store)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def _only(types: list[str] | None, streams: list[str] | None) -> Only:
     return Only(frozenset(types or ()), tuple(streams or ()))
 
 
-def _until(store: EventStore, only: Only, head: Position | None) -> Iterator[Recorded]:
-    position: Position | None = None
-    while True:
-        page = store.read_all(position, PAGE, only)
-        for event in page.events:
-            if head is None or event.position > head:
-                return
-            yield event
-        position = page.looked
-        if page.end:
-            return
-
-
 def _last(store: EventStore, only: Only, lines: int) -> tuple[list[Recorded], Position | None]:
     head = store.head()
-    kept: list[Recorded] = []
-    for event in _until(store, only, head):
-        kept.append(event)
-        if len(kept) > 2 * max(lines, PAGE):
-            del kept[: len(kept) - lines]
-    return kept[len(kept) - lines :] if lines else [], head
+    if head is None or lines == 0:
+        return [], head
+    return list(deque(walk(store, only, until=head), maxlen=lines)), head
 
 
 def _follow(store: EventStore, only: Only, after: Position | None) -> None:

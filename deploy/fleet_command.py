@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deploy.views import replayed
 from services.devices import fleet_queries, listing, past_changes
 from services.devices.bootstrap import PAST_VIEWS
 from services.devices.past_changes import Side
@@ -27,13 +26,14 @@ from shared.bus.providers import WorkerViews
 from shared.context import Context
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
+from shared.projections.history import open_history
 from shared.projections.past import Past
 from shared.projections.past_moments import Copy, Moment, parse
 from shared.settings import Settings
 from shared.store.open import open_store
 
 app = typer.Typer(help="A product's fleet, now and as it was at a past moment.", no_args_is_help=True)
-console = Console()
+console = Console(markup=False)
 notes = Console(stderr=True)
 
 Product = Annotated[int, typer.Option("--product", help="The product's ID.")]
@@ -180,7 +180,7 @@ def _fleet(data: Path | None) -> Iterator[Fleet]:
     settings = Settings.load(data=data)
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_store(settings.store)))
-        history = stack.enter_context(replayed(settings, store))
+        history = stack.enter_context(closing(open_history(settings.mirror, store)))
         database = stack.enter_context(closing(Database(settings.db, "devices")))
         database.prepare(PAST_VIEWS)
         past = Past("devices", store, database, PAST_VIEWS, CONTRACTS, history=history, keep=settings.past_copies)

@@ -18,7 +18,7 @@ from shared.bus.transport import Transport
 from shared.settings import Settings
 
 app = typer.Typer(help="Messages that no handler could handle.", no_args_is_help=True)
-console = Console()
+console = Console(markup=False)
 AGAIN = "again"
 
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]

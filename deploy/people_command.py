@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +22,8 @@ from shared.events.orgs import AccountCreated, AccountForgotten
 from shared.people.open import open_contracts
 from shared.settings import Settings
 from shared.store.open import open_store
-from shared.store.port import EventStore, Only, Recorded
+from shared.store.port import Only
+from shared.store.walking import walk
 from shared.streams import Streams
 
 app = typer.Typer(help="People who have an account, and forgetting them.", no_args_is_help=True)
@@ -37,8 +38,8 @@ _ACCOUNT_ID = re.compile(r"[0-9a-f]{24}")
 def list_them(data: Data = None) -> None:
     """Every account with its id, its address or that it is forgotten, and since when."""
     with _streams(Settings.load(data=data)) as streams:
-        forgotten = {streams.contracts.decode(event).account_id: event for event in _all(streams.store, _FORGOTTEN)}
-        for recorded in _all(streams.store, _CREATED):
+        forgotten = {streams.contracts.decode(event).account_id: event for event in walk(streams.store, _FORGOTTEN)}
+        for recorded in walk(streams.store, _CREATED):
             created = streams.contracts.decode(recorded)
             end = forgotten.get(created.account_id)
             email = "key is missing" if created.email == FORGOTTEN else created.email
@@ -108,19 +109,10 @@ _CREATED = Only(types=frozenset({AccountCreated.__name__}))
 _FORGOTTEN = Only(types=frozenset({AccountForgotten.__name__}))
 
 
-def _all(store: EventStore, only: Only) -> Iterator[Recorded]:
-    page = store.read_all(None, only=only)
-    yield from page.events
-    while not page.end:
-        page = store.read_all(page.looked, only=only)
-        yield from page.events
-
-
 @contextmanager
 def _streams(settings: Settings) -> Iterator[Streams]:
     with ExitStack() as stack:
-        store = open_store(settings.store)
-        stack.callback(store.close)
+        store = stack.enter_context(closing(open_store(settings.store)))
         yield Streams(store, stack.enter_context(open_contracts(settings.keys, store)))
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deploy.bars import Told, event_bars
 from deploy.views import find_view, projectors
 from shared.errors import FlotillaError, Refused
 from shared.projections.comparison import Comparison, Difference
@@ -24,7 +24,7 @@ from shared.projections.verify import Verified
 from shared.settings import Settings
 
 app = typer.Typer(help="Views: how far they are, whether they are right, and building them anew.", no_args_is_help=True)
-console = Console()
+console = Console(markup=False)
 
 DIGEST_CHARS = 16
 """So much of a digest is shown in tables."""
@@ -32,7 +32,6 @@ ROW_CHARS = 400
 """Longest shown content of a row that differs."""
 
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
-Told = Callable[[int, int | None], None]
 
 
 @app.command()
@@ -53,7 +52,7 @@ def rebuild(name: str, data: Data = None) -> None:
     with _projectors(data) as found:
         projector, view = find_view(found, name)
         began = time.monotonic()
-        with _bar() as told:
+        with event_bars() as told:
             rebuilt = projector.rebuild(view, told(name), comparing=True)
         _tell_rebuilt(name, rebuilt, time.monotonic() - began)
 
@@ -66,7 +65,7 @@ def verify(names: Annotated[list[str] | None, typer.Argument()] = None, data: Da
     all_equal = True
     with _projectors(data) as found:
         chosen = [find_view(found, name) for name in names] if names else _all(found)
-        with _bar() as told:
+        with event_bars() as told:
             for projector, view in chosen:
                 name = f"{_owner(found, projector)}/{view}"
                 verified = _verified(projector, view, told(name))
@@ -180,45 +179,6 @@ def _contents(name: str, difference: Difference) -> Iterator[str]:
 def _shown(content: dict[str, object] | None) -> str:
     text = "not there" if content is None else json.dumps(content, ensure_ascii=False)
     return text if len(text) <= ROW_CHARS else text[: ROW_CHARS - 1] + "…"
-
-
-# progress
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str], Told]]:
-    """A bar for each task that is named; the total is an estimate until it is reached."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-
-        def added(name: str) -> Told:
-            task, began = progress.add_task(name, total=None, text=""), time.monotonic()
-
-            def told(done: int, total: int | None) -> None:
-                progress.update(task, completed=done, total=total, text=_text(done, total, time.monotonic() - began))
-
-            return told
-
-        yield added
-
-
-def _text(done: int, total: int | None, took_s: float) -> str:
-    of = "" if total is None or total == done else f" of about {total:,}"
-    return f"{done:,}{of} events, {done / max(took_s, 1e-9):,.0f}/s, {_memory_mib():,.0f} MiB"
-
-
-def _memory_mib() -> float:
-    """What this process has in memory now; 0 where nothing tells."""
-    try:
-        fields = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in fields if line.startswith("VmRSS:")), 0.0)
 
 
 def _table(*headings: str) -> Table:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +13,19 @@ from uuid import uuid4
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from deploy import wishes
+from deploy.bars import bar, event_bars
 from deploy.messages_command import broker_of
 from deploy.replays import Answer, Order, replays_folder
 from deploy.running import DataFolder
+from deploy.views import find_view, projectors
 from shared.bus.open import open_transport
 from shared.bus.replay import Replay
 from shared.bus.replay_plan import Done, Plan, Range, bounds, count
-from shared.errors import NotFound, Refused, Unavailable
+from shared.errors import Refused, Unavailable
+from shared.projections.past_moments import parse
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import EventStore, Position
@@ -69,7 +71,7 @@ def service(
     _show(plan)
     if not plan.targets:
         return
-    with _store(settings) as store:
+    with closing(open_store(settings.store)) as store:
         after, end = _bounds(store, wanted)
         began = time.monotonic()
         if dry_run:
@@ -90,17 +92,13 @@ def view(
 ) -> None:
     """Fold again the rows that the events of a range touch, each from its whole history; a healthy view stays as it
     is, so nothing is applied twice."""
-    from deploy.views import projectors  # deferred, as above
-
     settings = Settings.load(data=data)
     wanted = _range(first, last, since, until)
-    with _store(settings) as store:
+    with closing(open_store(settings.store)) as store:
         after, end = _bounds(store, wanted)
-    with projectors(settings) as found, _bar(name) as moved:
-        owner = next((one for one in found.values() if any(known.name == name for known in one.status())), None)
-        if owner is None:
-            raise NotFound(f"there is no view {name!r}; `flotilla projections status` lists them")
-        refolded = owner.refold(name, after, end, moved)
+    with projectors(settings) as found, event_bars() as told:
+        projector, known = find_view(found, name)
+        refolded = projector.refold(known, after, end, told(name))
     console.print(
         f"{refolded.events} events touch {refolded.rows} rows of {name}; {refolded.changed} of them changed",
         highlight=False,
@@ -122,21 +120,18 @@ def _bounds(store: EventStore, wanted: Range) -> tuple[Position | None, Position
 def _moment(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Refused("bad_time", f"{option} must be a time with its zone, such as 2026-05-04T12:00:00Z, not {text!r}")
-    return moment
+    moment = parse(text, option)
+    if moment.at is None:
+        raise Refused("invalid_request", f"{option} must be a time; positions are for --from and --to")
+    return moment.at
 
 
 def _send(settings: Settings, store: EventStore, plan: Plan, order: Order) -> Done:
     bus = broker_of(settings)
-    with _bar(f"replaying for {plan.service}", order.until) as moved:
+    with bar(f"replaying for {plan.service}", order.until) as moved:
 
         def tell(done: Done) -> None:
-            moved(done.position or 0, order.until)
+            moved(done.position or 0, done.events)
 
         if bus is None:
             return _asked(settings, order, tell)
@@ -200,20 +195,3 @@ def _sum_up(done: Done, took_s: float, what: str) -> None:
     console.print(f"{done.events} events in {took_s:.1f} s ({rate:,.0f} a second)", highlight=False)
     for handler, number in sorted(done.sent.items()):
         console.print(f"  {handler}: {number} {what}", highlight=False)
-
-
-@contextmanager
-def _store(settings: Settings) -> Iterator[EventStore]:
-    store = open_store(settings.store)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@contextmanager
-def _bar(text: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(text, total=total)
-        yield lambda done, of: progress.update(task, completed=done, total=of)

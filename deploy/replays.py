@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -62,31 +63,41 @@ def replays_folder(settings: Settings) -> Path:
 
 def replayer(store: EventStore, transport: Transport, folder: Path, classes: Mapping[str, type]) -> Wishes:
     """The part that replays what commands wish for; one replay at a time."""
-
-    def grant(wish: Wish) -> None:
-        done = Done()
-        try:
-            order = msgspec.json.decode(wish.content, type=Order)
-            done = _replay(store, transport, order, classes, wish)
-        except (FlotillaError, msgspec.DecodeError) as problem:
-            wish.tell(_encoded(done, is_over=True, error=str(problem)))
-        else:
-            wish.tell(_encoded(done, is_over=True))
-
-    return Wishes("replays", folder, grant, keep=False)
+    return Wishes("replays", folder, partial(grant, store, transport, classes), keep=False)
 
 
-def _replay(store: EventStore, transport: Transport, order: Order, classes: Mapping[str, type], wish: Wish) -> Done:
-    told_at = 0.0
+def grant(store: EventStore, transport: Transport, classes: Mapping[str, type], wish: Wish) -> None:
+    """One replay. However it ends is told, because the command waits for it."""
+    teller = _Teller(wish)
+    try:
+        order = msgspec.json.decode(wish.content, type=Order)
+        replay = Replay(store, transport, order.plan(classes), is_wanted=lambda: wish.is_wanted)
+        done = replay.run(*order.bounds(), teller.tell)
+        is_whole = wish.is_wanted or (done.position or 0) >= order.until
+        teller.end("" if is_whole else "the platform stopped before all was sent")
+    except (FlotillaError, msgspec.DecodeError) as problem:
+        teller.end(str(problem))
+    except Exception:
+        teller.end("it failed by a fault of the platform's own; its log says more")
+        raise
 
-    def tell(done: Done) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= TOLD_S:
-            told_at = time.monotonic()
-            wish.tell(_encoded(done))
 
-    replay = Replay(store, transport, order.plan(classes), is_wanted=lambda: wish.is_wanted)
-    return replay.run(*order.bounds(), tell)
+class _Teller:
+    """Tells whoever wished how far it is, now and then, and how it ended."""
+
+    def __init__(self, wish: Wish) -> None:
+        self._wish = wish
+        self._done = Done()
+        self._told_at = 0.0
+
+    def tell(self, done: Done) -> None:
+        self._done = done
+        if time.monotonic() - self._told_at >= TOLD_S:
+            self._told_at = time.monotonic()
+            self._wish.tell(_encoded(done))
+
+    def end(self, error: str) -> None:
+        self._wish.tell(_encoded(self._done, is_over=True, error=error))
 
 
 def _encoded(done: Done, *, is_over: bool = False, error: str = "") -> bytes:

@@ -50,7 +50,7 @@ def look(settings: Settings, device_id: str) -> dict[str, Any]:
         store = open_store(settings.store)
         stack.callback(store.close)
         if store.head() is None:
-            raise NotFound(f"there are no events in {settings.store}; `--data` names another folder")
+            raise NotFound(f"there are no events in {settings.store.rpartition('@')[2]}; `--data` names another folder")
         devices, orgs = Database(settings.db, "devices"), Database(settings.db, "orgs")
         stack.callback(devices.close)
         stack.callback(orgs.close)

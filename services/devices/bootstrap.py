@@ -21,6 +21,7 @@ from shared.bus.transport import Transport
 from shared.clock import Clock, system_clock
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
+from shared.projections.history import open_history
 from shared.projections.past import Past
 from shared.projections.projector import Projector
 from shared.projections.view import Key, View
@@ -38,6 +39,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     """The service, ready to start; the caller owns transport and store. It also relays what gateways record, because
     they share no checkpoints among themselves."""
     database = Database(settings.db, "devices")
+    history = open_history(settings.mirror, store)
     blobs = open_blobs(settings.blobs)
     job = ImportJob(store, CONTRACTS, database, blobs)
 
@@ -45,8 +47,12 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
         if view is IMPORTS:
             job.wake()
 
-    projector = Projector("devices", store, database, VIEWS, CONTRACTS, clock=clock, on_applied=on_applied)
-    past = Past("devices", store, database, PAST_VIEWS, CONTRACTS, keep=settings.past_copies, clock=clock)
+    projector = Projector(
+        "devices", store, database, VIEWS, CONTRACTS, clock=clock, on_applied=on_applied, history=history
+    )
+    past = Past(
+        "devices", store, database, PAST_VIEWS, CONTRACTS, history=history, keep=settings.past_copies, clock=clock
+    )
     host = ServiceHost(
         DevicesService,
         transport,
@@ -74,4 +80,5 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
         )
         for source in ("devices", "gateway")
     ]
-    return Runtime("devices", [Owner("devices database", database.close), projector, past, host, job, *relays])
+    owners = [Owner("devices database", database.close), Owner("mirror of the events", history.close)]
+    return Runtime("devices", [*owners, projector, past, host, job, *relays])

@@ -24,8 +24,8 @@ from services.devices.why_trail import Trail
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound
 from shared.events.contracts import CONTRACTS
-from shared.projections.tables import checkpoints
-from shared.projections.view import Row, View
+from shared.projections.positions import stored
+from shared.projections.view import Row
 from shared.store.port import EventStore, Position
 
 Emails = Callable[[list[str]], Mapping[str, str]]
@@ -68,14 +68,9 @@ def _present(views: WorkerViews, device_id: str) -> _Present:
             raise NotFound(NOT_A_MEMBER)
         of_product = sa.select(products).where(products.c.product_id == row["product_id"])
         product = connection.execute(of_product).mappings().one_or_none()
-        reached = (_reached(connection, FLEET), _reached(connection, PRODUCTS))
-    return _Present(dict(row), None if product is None else dict(product), *reached)
-
-
-def _reached(connection: sa.Connection, view: View) -> Position | None:
-    query = sa.select(checkpoints.c.position).where(checkpoints.c.name == f"view/{view.name}")
-    found: int | None = connection.execute(query).scalar()
-    return None if found is None else Position(found)
+        reached = [stored(connection, f"view/{view.name}") for view in (FLEET, PRODUCTS)]
+    positions = (None if checkpoint is None else checkpoint.position for checkpoint in reached)
+    return _Present(dict(row), None if product is None else dict(product), *positions)
 
 
 def _facts(trail: Trail, present: _Present, product_id: int | None) -> Facts:

@@ -15,6 +15,7 @@ from shared.clock import Clock, system_clock
 from shared.events.contracts import CONTRACTS
 from shared.people.open import PeopleKeys
 from shared.projections.database import Database
+from shared.projections.history import open_history
 from shared.projections.past import Past
 from shared.projections.projector import Projector
 from shared.runtime import Owner, Runtime
@@ -32,7 +33,8 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     keys = PeopleKeys(settings.keys, store)
     contracts = CONTRACTS.with_keys(keys)
     database = Database(settings.db, "firmware")
-    projector = Projector("firmware", store, database, VIEWS, contracts, clock=clock)
+    history = open_history(settings.mirror, store)
+    projector = Projector("firmware", store, database, VIEWS, contracts, clock=clock, history=history)
     past = Past(
         "firmware",
         store,
@@ -40,6 +42,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
         PAST_VIEWS,
         contracts,
         blank=(UPLOADERS_VIEW,),
+        history=history,
         keep=settings.past_copies,
         clock=clock,
     )
@@ -59,4 +62,5 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     types = CONTRACTS.of_service("firmware")
     relay = Relay("firmware", store, transport, database.checkpoints(), types, contracts=CONTRACTS)
     owners = [Owner("keys of people", keys.close), Owner("firmware database", database.close)]
+    owners.append(Owner("mirror of the events", history.close))
     return Runtime("firmware", [*owners, projector, past, host, relay])

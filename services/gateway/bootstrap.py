@@ -30,6 +30,7 @@ from shared.clock import Clock, system_clock
 from shared.errors import Refused, Unavailable
 from shared.events.contracts import CONTRACTS
 from shared.people.open import PeopleKeys
+from shared.projections.history import open_history
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import EventStore
@@ -102,7 +103,11 @@ class Gateway:
         keys = await asyncio.to_thread(PeopleKeys, self.settings.keys, self._store)
         self._at_end("keys of people", lambda: asyncio.to_thread(keys.close))
         contracts = CONTRACTS.with_keys(keys)
-        directory = await asyncio.to_thread(Directory, folder, self._store, contracts, clock=self._clock)
+        history = await asyncio.to_thread(open_history, self.settings.mirror, self._store)
+        self._at_end("mirror of the events", lambda: asyncio.to_thread(history.close))
+        directory = await asyncio.to_thread(
+            Directory, folder, self._store, contracts, clock=self._clock, history=history
+        )
         self._at_end("directory", lambda: asyncio.to_thread(directory.stop))
         await asyncio.to_thread(directory.start)
         await self._up_to_date(directory)

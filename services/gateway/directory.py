@@ -21,6 +21,7 @@ from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
 from shared.events.contracts import Registry
 from shared.projections.database import Database
+from shared.projections.history import History
 from shared.projections.projector import Projector
 from shared.projections.view import Key, View
 from shared.store.port import EventStore, Position
@@ -60,11 +61,26 @@ class Directory:
     """Look-ups are synchronous and for the loop's thread; each sees what was committed before it, and raises
     ``Unavailable`` if the file cannot be read."""
 
-    def __init__(self, folder: Path, store: EventStore, contracts: Registry, *, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: EventStore,
+        contracts: Registry,
+        *,
+        clock: Clock = system_clock,
+        history: History | None = None,
+    ) -> None:
         self.database = Database(f"sqlite:///{folder}", "directory")
         self.database.prepare(VIEWS)
         self.projector = Projector(
-            "directory", store, self.database, VIEWS, contracts, clock=clock, on_applied=self._applied
+            "directory",
+            store,
+            self.database,
+            VIEWS,
+            contracts,
+            clock=clock,
+            on_applied=self._applied,
+            history=history,
         )
         self._rows = sqlite3.connect(
             f"file:{quote(str(folder / 'directory.db'))}?mode=ro",

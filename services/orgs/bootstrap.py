@@ -12,6 +12,7 @@ from shared.clock import Clock, system_clock
 from shared.events.contracts import CONTRACTS
 from shared.people.open import PeopleKeys
 from shared.projections.database import Database
+from shared.projections.history import open_history
 from shared.projections.projector import Projector
 from shared.runtime import Owner, Runtime
 from shared.settings import Settings
@@ -24,7 +25,8 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     keys = PeopleKeys(settings.keys, store)
     contracts = CONTRACTS.with_keys(keys)
     database = Database(settings.db, "orgs")
-    projector = Projector("orgs", store, database, VIEWS, contracts, clock=clock)
+    history = open_history(settings.mirror, store)
+    projector = Projector("orgs", store, database, VIEWS, contracts, clock=clock, history=history)
     host = ServiceHost(
         OrgsService,
         transport,
@@ -38,4 +40,5 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     types = CONTRACTS.of_service("orgs")
     relay = Relay("orgs", store, transport, database.checkpoints(), types, contracts=CONTRACTS)
     owners = [Owner("keys of people", keys.close), Owner("orgs database", database.close)]
+    owners.append(Owner("mirror of the events", history.close))
     return Runtime("orgs", [*owners, projector, relay, host])

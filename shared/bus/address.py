@@ -28,7 +28,7 @@ def parse(url: str) -> Address:
     """Raises ``Refused`` (``bad_setting``) for what is no such URL."""
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
-        raise Refused("bad_setting", f"{url.partition('://')[0]!r} is no bus: it must be local: or amqp://…")
+        raise Refused("bad_setting", f"{parts.scheme!r} is no bus: it must be local: or amqp://…")
     options = dict(parse_qsl(parts.query))
     wanted = options.pop("queues", "classic")
     who, at, where = parts.netloc.rpartition("@")

@@ -6,15 +6,14 @@ before a single event is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.errors import Refused
 from shared.store.archive.reading import Archive, Contents, Told
 from shared.store.carrying import Carrying
 from shared.store.port import Position, Recorded, StreamNotFound, StreamTombstoned
+from shared.store.walking import walk
 
-PAGE = 1_000
 BATCH = 4_000
 """Most events that are restored at once."""
 BATCH_BYTES = 4 * 1_048_576
@@ -138,23 +137,13 @@ class Import:
 
 def _held(store: Carrying, contents: Contents) -> dict[str, _Held]:
     held: dict[str, _Held] = {}
-    for event in _all(store):
+    for event in walk(store):
         if event.stream in contents.last:
             one = held.setdefault(event.stream, _Held(event.version))
             one.version = event.version
             if event.version >= contents.begins.get(event.stream, 0):
                 one.state = _hash(one.state, event, store)
     return held
-
-
-def _all(store: Carrying) -> Iterator[Recorded]:
-    position: Position | None = None
-    while True:
-        page = store.read_all(position, PAGE)
-        yield from page.events
-        position = page.looked
-        if page.end:
-            return
 
 
 def _hash(state: int, event: Recorded, store: Carrying) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from shared.clock import Clock, system_clock
@@ -24,19 +25,25 @@ def open_store(url: str, *, clock: Clock = system_clock, alone: bool = False) ->
     """
     if url.startswith(_OF_A_CLUSTER):
         return _open_cluster(url)
-    address, _, query = url.partition("?")
-    scheme, _, path = address.partition("://")
-    if scheme != "sqlite" or not path.startswith("/") or not path.strip("/"):
+    path = sqlite_path(url)
+    if path is None:
+        shown = url.rpartition("@")[2]  # what is before it may be a password
         raise Refused(
-            "bad_setting", f"{url!r} is no event store: it must be sqlite:///absolute/path or esdb://host:port"
+            "bad_setting", f"{shown!r} is no event store: it must be sqlite:///absolute/path or esdb://host:port"
         )
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
     durability = _DURABILITY.get(options.pop("durability", "full"))
     if durability is None or options:
         raise Refused("bad_setting", f"{url!r}: the only option is durability=normal or durability=full")
     from shared.store.sqlite import SqliteEventStore  # whoever needs the port alone does not pay for an adapter
 
-    return SqliteEventStore("/" + path.lstrip("/"), clock=clock, durable=durability, alone=alone)
+    return SqliteEventStore(path, clock=clock, durable=durability, alone=alone)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a store at ``sqlite:///absolute/path``; None for a store of another kind."""
+    scheme, _, path = url.partition("?")[0].partition("://")
+    return Path("/" + path.lstrip("/")) if scheme == "sqlite" and path.startswith("/") and path.strip("/") else None
 
 
 def _open_cluster(url: str) -> EventStore:

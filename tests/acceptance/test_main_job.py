@@ -107,7 +107,7 @@ def _operators_see_it_too(installation: Installation, told: Story, data: Path) -
     assert "DeviceImported" in shown
     assert "DeviceLocked" in shown
     exported = data / "export.ndjson"
-    flotilla("events", "export", "--out", str(exported))
+    flotilla("events", "export", str(exported))
     events = [json.loads(line) for line in exported.read_text().splitlines()]
     types = [event["type"] for event in events if event.get("data", {}).get("product_id") == told.product_id]
     assert types.count("DeviceImported") == told.devices

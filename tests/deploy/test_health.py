@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -227,28 +228,35 @@ def test_a_report_goes_when_the_process_ends_in_order(tmp_path: Path) -> None:
         look(folder, "orgs", live=False)
 
 
-class Sick(http.server.BaseHTTPRequestHandler):
-    """A gateway that is not well."""
+@contextmanager
+def sick_gateway() -> Iterator[str]:
+    """The address of a gateway that is not well. Not ``http.server``: in a process where eventlet met it first, that
+    is eventlet's."""
 
-    def do_GET(self) -> None:
-        self.send_response(503)
-        self.end_headers()
+    def answer() -> None:
+        with suppress(OSError):  # the listener was closed
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n")
 
-    def log_message(self, *_: object) -> None: ...  # type: ignore[override]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
 
 
 def test_a_gateway_is_asked_over_http_besides(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
-    server = http.server.HTTPServer(("127.0.0.1", 0), Sick)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
     with reporting("gateway-a", folder, Runtime("gateway-a", [])) as reporter:
         reporter.ready()
-        folder.announce(Process("gateway-a", os.getpid(), url, ("127.0.0.1", 1)))
-        assert look(folder, "gateway-a", live=False) == [f"gateway-a: {url}/health answers 503"]
-        assert look(folder, "gateway-a", live=True) == []
-        server.shutdown()
-        server.server_close()
+        with sick_gateway() as url:
+            folder.announce(Process("gateway-a", os.getpid(), url, ("127.0.0.1", 1)))
+            assert look(folder, "gateway-a", live=False) == [f"gateway-a: {url}/health answers 503"]
+            assert look(folder, "gateway-a", live=True) == []
         [complaint] = look(folder, "gateway-a", live=True)
         assert "does not answer" in complaint
 

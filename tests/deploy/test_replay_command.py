@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from nameko.events import event_handler
 from typer.testing import CliRunner, Result
@@ -16,7 +17,7 @@ from deploy import composition, wishes
 from deploy.messages_command import app as messages
 from deploy.messages_command import parked_folder, resender
 from deploy.replay_command import app
-from deploy.replays import replayer, replays_folder
+from deploy.replays import Answer, Order, grant, replayer, replays_folder
 from deploy.running import DataFolder, Process
 from deploy.wishes import Wish, Wishes
 from shared.bus.host import ServiceHost
@@ -29,7 +30,7 @@ from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceLocked
 from shared.settings import Settings
 from shared.store.open import open_store
-from shared.store.port import ANY
+from shared.store.port import ANY, EventStore, Only, Page, Position
 
 QUICK = Retry(tries=2, first_s=0.01, most_s=0.02)
 PID = 1
@@ -145,7 +146,8 @@ REFUSED = (
     (["alerts", "--handler", "nothing"], "nothing_to_replay"),
     (["alerts", "--from", "1000000"], "nothing_to_replay"),
     (["alerts", "--until", "2020-01-01T00:00:00Z"], "nothing_to_replay"),
-    (["alerts", "--since", "2026-05-04T12:00:00"], "bad_time"),
+    (["alerts", "--since", "2026-05-04T12:00:00"], "invalid_request"),
+    (["alerts", "--since", "7"], "invalid_request"),
 )
 
 
@@ -187,6 +189,43 @@ def test_without_a_running_platform_an_embedded_replay_says_so(tmp_path: Path) -
     assert isinstance(done.exception, Refused)
     assert done.exception.code == "not_running"
     assert "flotilla run" in done.exception.reason
+
+
+class Interrupted:
+    """A store of three events a page; behind the first page something happens."""
+
+    def __init__(self, store: EventStore, happens: Callable[[], object]) -> None:
+        self._store = store
+        self._happens = happens
+
+    def read_all(self, after: Position | None, limit: int, only: Only) -> Page:
+        if after is not None:
+            self._happens()
+        return self._store.read_all(after, 3, only)
+
+
+class Bug(Exception):
+    """A fault of ours."""
+
+
+@pytest.mark.parametrize("is_bug", [False, True])
+def test_an_embedded_replay_that_ends_early_says_so_and_how_far_it_was(tmp_path: Path, is_bug: bool) -> None:
+    def bug() -> None:
+        raise Bug
+
+    stopping, known = threading.Event(), dict[str, type]()
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "_service", _remembered(World._service, known))
+        world = World(tmp_path / "data", "local:", stack)
+        wishes.ask(tmp_path, "one", msgspec.json.encode(Order("alerts", [], ["note"], [], until=10)))
+        (tmp_path / wishes.ANSWERS).mkdir()
+        store: Any = Interrupted(world.store, bug if is_bug else stopping.set)
+        with pytest.raises(Bug) if is_bug else nullcontext():
+            grant(store, world.transport, known, Wish(tmp_path / "one", stopping))
+    answer = msgspec.json.decode(wishes.answer(tmp_path, "one") or b"", type=Answer)
+    assert answer.is_over
+    assert ("fault of the platform" if is_bug else "stopped before all was sent") in answer.error
+    assert answer.events == answer.position == 3
 
 
 def _gateway_event() -> Any:

@@ -22,8 +22,7 @@ from shared.store.archive.lines import (
 from shared.store.archive.scanning import Damaged, Place, Scan
 from shared.store.carrying import Carrying
 from shared.store.port import EventStore, Only, Position, Recorded
-
-PAGE = 1_000
+from shared.store.walking import walk
 
 Told = Callable[[int, int | None], None]
 """Hears how many events are written, and the position of the last."""
@@ -49,16 +48,8 @@ def stretch(store: EventStore, header: Header, after: int | None = None) -> Iter
     if after is None and header.since is not None:
         yield from _at(store, Position(header.since), header.only)
         after = header.since
-    position = None if after is None else Position(after)
-    while position is None or position < header.until:
-        page = store.read_all(position, PAGE, header.only)
-        for event in page.events:
-            if event.position > header.until:
-                return
-            yield event
-        if page.end or page.looked is None:
-            return
-        position = page.looked
+    begin = None if after is None else Position(after)
+    yield from walk(store, header.only, after=begin, until=Position(header.until))
 
 
 def begun(source: BinaryIO, path: Path) -> Place | None:

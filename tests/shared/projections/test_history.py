@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import Refused
+from shared.errors import NotFound, Refused
 from shared.events.contracts import CONTRACTS
-from shared.projections.history import Measured, Mirrored
+from shared.projections.history import Measured, Mirrored, open_history
 from shared.projections.projector import Projector
+from shared.store.mirror import Mirror
 from shared.store.open import open_store
 from shared.store.port import EventStore, Only, Page, Position
+from shared.store.sqlite import SqliteEventStore
 from tests.shared.projections.fleet import Flaky, Fleet, Log, connected, content, expected, imported
 
 FLEET = Fleet().view()
@@ -70,9 +72,61 @@ def test_a_mirror_of_another_store_is_refused(mirror: EventStore, tmp_path: Path
     for number in range(12):
         Log(other).add(imported(number))
     with pytest.raises(Refused) as refusal:
-        Mirrored(mirror, other)
+        Mirrored(mirror, other).read_all()
     assert refusal.value.code == "wrong_mirror"
     other.close()
+
+
+def test_a_mirror_that_goes_further_than_the_store_is_refused(mirror: EventStore, tmp_path: Path) -> None:
+    shorter = open_store(f"sqlite://{tmp_path}/shorter.db")
+    Log(shorter).add(imported(1))
+    with pytest.raises(Refused) as refusal:
+        Mirrored(mirror, shorter).read_all(Position(3))
+    assert refusal.value.code == "wrong_mirror"
+    shorter.close()
+
+
+def test_a_mirror_whose_last_event_was_forgotten_since_is_good(tmp_path: Path, log: Log) -> None:
+    log.add(*(imported(number) for number in range(3)))
+    last = log.add(imported(3), stream="beat-a.1")
+    copy = SqliteEventStore(tmp_path / "copy.db")
+    Mirror(log.store, copy, lambda _: None).catch_up()
+    log.store.truncate("beat-a.1", 1)
+    with pytest.raises(NotFound):
+        log.store.at(last)
+    history = Mirrored(copy, log.store)
+    assert [event.position for event in history.read_all().events] == [1, 2, 3, 4]
+    history.close()
+
+
+def test_a_mirror_may_grow_while_it_is_read(tmp_path: Path, log: Log) -> None:
+    log.add(*(imported(number) for number in range(10)))
+    growing = SqliteEventStore(tmp_path / "growing.db")
+    told = Told(log.store)
+    history = Mirrored(growing, told)  # type: ignore[arg-type]
+    assert len(history.read_all().events) == 10
+    Mirror(log.store, growing, lambda _: None).catch_up()
+    told.read.clear()
+    assert [event.position for event in history.read_all(Position(4)).events] == list(range(5, 11))
+    assert told.read == []
+    history.close()
+    assert growing.is_closed
+
+
+def test_without_a_mirror_the_store_is_read_and_stays_open(store: EventStore, log: Log) -> None:
+    log.add(imported(1))
+    history = open_history("", store)
+    assert history.read_all() == store.read_all()
+    history.close()
+    assert store.head() == 1
+
+
+@pytest.mark.parametrize("mirror", ["sqlite:///no/such/file.db", "esdb://user:secret@host:2113", "nonsense"])
+def test_a_setting_that_names_no_mirror_is_refused_without_its_password(store: EventStore, mirror: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        open_history(mirror, store)
+    assert refusal.value.code == "bad_setting"
+    assert "secret" not in str(refusal.value)
 
 
 def test_an_empty_mirror_is_of_no_use_and_does_no_harm(tmp_path: Path, log: Log) -> None:
