@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # else every process of every test compiles everything anew
 PYTEST = $(BIN)/pytest -q
+BOTH = -n 2 --dist loadfile  # on both processors, the tests of a module together
 UNIT = $$($(BIN)/python -m tests.groups)
 
 help:  ## this list
@@ -45,17 +46,17 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 	@echo "==> import rules"; $(BIN)/python -m tests.import_rules
 	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
 
-test: $(VENV)/dev.stamp  ## everything set up and tested (under 8 minutes)
+test: $(VENV)/dev.stamp  ## everything set up and tested (about 12 minutes)
 	@echo "==> the servers that tests start privately"
 	@$(BIN)/python -m deploy.servers
 	@echo "==> 1 of 6, unit: pure modules, under 10 seconds"
 	@$(PYTEST) $(UNIT)
 	@echo "==> 2 of 6, io: files, sockets, threads, stores"
-	@$(PYTEST) -m io
+	@$(PYTEST) $(BOTH) -m io
 	@echo "==> 3 of 6, broker: a RabbitMQ"
-	@$(PYTEST) -m "broker and not whole"
+	@$(PYTEST) $(BOTH) -m "broker and not whole"
 	@echo "==> 4 of 6, postgres: a PostgreSQL"
-	@$(PYTEST) -m "postgres and not broker and not whole"
+	@$(PYTEST) $(BOTH) -m "postgres and not broker and not whole"
 	@echo "==> 5 of 6, whole: the platform as its users start it, in every mode"
 	@$(BIN)/pytest -v -m whole
 	@echo "==> 6 of 6, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"

@@ -22,6 +22,8 @@ from tests.groups import Guard, group_of
 if TYPE_CHECKING:
     from tests.postgres import Postgres
 
+os.environ["COLUMNS"] = "400"
+"""Tables of commands are as wide everywhere; before anything makes a console."""
 IMAGE = "rabbitmq:3.13-alpine"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
