@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.postgres import Postgres
 
 os.environ["COLUMNS"] = "400"
-"""Tables of commands are as wide everywhere; before anything makes a console."""
+"""So wide are the tables of commands: their consoles are made while tests are collected, and ask then."""
 IMAGE = "rabbitmq:3.13-alpine"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
@@ -35,9 +35,21 @@ _guard = Guard()
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Mark every test with its group."""
+    _as_wide_as_the_terminal()
     for item in items:
         group = group_of(item.path, {marker.name for marker in item.iter_markers()})
         item.add_marker(group)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Called where nothing is collected, because others do it."""
+    _as_wide_as_the_terminal()
+
+
+def _as_wide_as_the_terminal() -> None:
+    """So are pytest's own lines."""
+    os.environ.pop("COLUMNS", None)
 
 
 @pytest.hookimpl(wrapper=True)
