@@ -186,7 +186,7 @@ class _FileWriter:
         place.parent.mkdir(exist_ok=True)
         self._path.replace(place)
         for folder in (place.parent, self._folder):  # the rename, and the folder it went to, must last
-            _sync_folder(folder)
+            sync_folder(folder)
 
 
 @contextmanager
@@ -198,7 +198,8 @@ def _of_the_disk() -> Iterator[None]:
         raise Unavailable(f"the file cannot be stored: {error.strerror or error}") from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlast a power failure. Raises ``OSError``."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -23,7 +23,9 @@ class Settings:
     data: Path = _setting(Path("data"), "folder for everything that embedded parts keep")
     store: str = _setting("", "event store: `sqlite:///path` (default: `<data>/events.db`) or `esdb://…`")
     mirror: str = _setting(
-        "", "copy of the event store that rebuilds of views read first: `sqlite:///path`, see `flotilla events mirror`"
+        "",
+        "copy of the event store that rebuilds of views and past moments read first, in services and commands: "
+        "`sqlite:///path`, see `flotilla events mirror`",
     )
     log: str = _setting("", "log of what devices publish: `sqlite:///path` (default: `<data>/<gateway>/log.db`)")
     bus: str = _setting(

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from shared.errors import Refused, Unavailable
 from shared.people.keys import DESTROYED, Gone
 from shared.people.sealing import KEY_BYTES
+from shared.postgres import check_url
 
 WAIT_S = 5
 """For the database's lock, or its answer to a connection."""
@@ -157,11 +157,7 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
 
 def _postgres_engine(url: str) -> sa.Engine:
-    scheme = url.partition(":")[0]
-    if scheme != "postgresql+psycopg":
-        raise Refused("bad_setting", f"{scheme[:32]} keeps no keys: sqlite:///folder or postgresql+psycopg://…")
-    if find_spec("psycopg") is None:
-        raise Refused("missing_extra", "PostgreSQL needs its driver: pip install 'flotilla[postgres]'")
+    check_url(url, "keys")
     options = f"-c search_path={SCHEMA} -c lock_timeout={WAIT_S * 1000}ms"
     return sa.create_engine(
         url,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.errors import Misuse, Refused, Unavailable
+from shared.errors import Misuse, Unavailable
+from shared.postgres import check_url
 from shared.projections.comparison import digest
 from shared.projections.tables import ViewTables, checkpoints, control, indexes, view_tables
 from shared.projections.view import View
@@ -268,11 +268,7 @@ def _sqlite_engine(url: str, service: str, lock_wait_s: float, pool_size: int) -
 
 
 def _postgres_engine(url: str, service: str, lock_wait_s: float, pool_size: int) -> sa.Engine:
-    scheme = url.partition(":")[0]
-    if scheme != "postgresql+psycopg":
-        raise Refused("bad_setting", f"{scheme[:32]} keeps no read models: sqlite:///folder or postgresql+psycopg://…")
-    if find_spec("psycopg") is None:
-        raise Refused("missing_extra", "PostgreSQL needs its driver: pip install 'flotilla[postgres]'")
+    check_url(url, "read models")
     options = f'-c search_path="{service}" -c lock_timeout={round(lock_wait_s * 1000)}ms'
     return sa.create_engine(
         url,

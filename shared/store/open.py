@@ -40,6 +40,15 @@ def open_store(url: str, *, clock: Clock = system_clock, alone: bool = False) ->
     return SqliteEventStore(path, clock=clock, durable=durability, alone=alone)
 
 
+def open_existing(url: str) -> EventStore:
+    """As ``open_store``, for those who look at what is there. Raises ``Refused("no_store")`` too, for an SQLite file that
+    is not there, and leaves nothing in its place."""
+    path = sqlite_path(url)
+    if path is not None and not path.is_file():
+        raise Refused("no_store", f"there is no event store {path}; --data names the folder of a platform that has run")
+    return open_store(url)
+
+
 def sqlite_path(url: str) -> Path | None:
     """The file of a store at ``sqlite:///absolute/path``; None for a store of another kind."""
     scheme, _, path = url.partition("?")[0].partition("://")
