@@ -30,13 +30,16 @@ from shared.projections.history import open_history
 from shared.projections.past import Past
 from shared.projections.past_moments import Copy, Moment, parse
 from shared.settings import Settings
-from shared.store.open import open_store
+from shared.store.open import open_existing
 
 app = typer.Typer(help="A product's fleet, now and as it was at a past moment.", no_args_is_help=True)
 console = Console(markup=False)
 notes = Console(stderr=True)
 
-Product = Annotated[int, typer.Option("--product", help="The product's ID.")]
+MAX_PRODUCT_ID = 2**63 - 1
+"""The largest integer that every database can compare with."""
+
+Product = Annotated[int, typer.Option("--product", min=1, max=MAX_PRODUCT_ID, help="The product's ID.")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="A time such as 2026-01-31T12:00:00Z, or a position.")]
 Json = Annotated[bool, typer.Option("--json", help="The documents of the API instead of a table.")]
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
@@ -179,8 +182,8 @@ def _pages(ask: Callable[[str | None], dict[str, Any]], member: str) -> Iterator
 def _fleet(data: Path | None) -> Iterator[Fleet]:
     settings = Settings.load(data=data)
     with ExitStack() as stack:
-        store = stack.enter_context(closing(open_store(settings.store)))
-        history = stack.enter_context(closing(open_history(settings.mirror, store)))
+        store = stack.enter_context(closing(open_existing(settings.store)))
+        history = stack.enter_context(closing(open_history(settings.mirror, store, alone=True)))
         database = stack.enter_context(closing(Database(settings.db, "devices")))
         database.prepare(PAST_VIEWS)
         past = Past("devices", store, database, PAST_VIEWS, CONTRACTS, history=history, keep=settings.past_copies)

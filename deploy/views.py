@@ -20,7 +20,7 @@ from shared.projections.history import open_history
 from shared.projections.projector import Projector
 from shared.projections.view import View
 from shared.settings import Settings
-from shared.store.open import open_store
+from shared.store.open import open_existing
 
 SERVICE_VIEWS: Mapping[str, Sequence[View]] = {"orgs": ORGS, "devices": DEVICES, "firmware": FIRMWARE}
 
@@ -29,8 +29,8 @@ SERVICE_VIEWS: Mapping[str, Sequence[View]] = {"orgs": ORGS, "devices": DEVICES,
 def projectors(settings: Settings) -> Iterator[dict[str, Projector]]:
     """A projector, not started, for each service and each gateway directory of this data folder."""
     with ExitStack() as stack:
-        store = stack.enter_context(closing(open_store(settings.store)))
-        history = stack.enter_context(closing(open_history(settings.mirror, store)))
+        store = stack.enter_context(closing(open_existing(settings.store)))
+        history = stack.enter_context(closing(open_history(settings.mirror, store, alone=True)))
         contracts = stack.enter_context(open_contracts(settings.keys, store))
         found: dict[str, Projector] = {}
         for service, views in SERVICE_VIEWS.items():

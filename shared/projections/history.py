@@ -60,9 +60,9 @@ class Mirrored:
         return self._end is not None and (after is None or after < self._end)
 
 
-def open_history(mirror: str, store: EventStore) -> Mirrored:
-    """What replays of this store read, by the setting ``mirror``, which may be empty. Close it. Raises ``Refused`` for
-    a mirror that is not there."""
+def open_history(mirror: str, store: EventStore, *, alone: bool = False) -> Mirrored:
+    """What replays of this store read, by the setting ``mirror``, which may be empty; ``alone`` as in ``open_store``.
+    Close it. Raises ``Refused`` for a mirror that is not there."""
     if not mirror:
         return Mirrored(None, store)
     path = sqlite_path(mirror)
@@ -70,7 +70,7 @@ def open_history(mirror: str, store: EventStore) -> Mirrored:
         shown = mirror.rpartition("@")[2]
         reason = f"FLOTILLA_MIRROR is {shown!r}, and no such file is there; `flotilla events mirror` makes it"
         raise Refused("bad_setting", reason)
-    return Mirrored(open_store(mirror), store)
+    return Mirrored(open_store(mirror, alone=alone), store)
 
 
 class Measured:
