@@ -23,6 +23,8 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 import sqlalchemy as sa
 
+from deploy.running import DataFolder
+from shared.blobs import sync_folder
 from shared.clock import system_clock
 from shared.errors import Refused, Unavailable
 from shared.projections.database import Database
@@ -74,6 +76,8 @@ def make(settings: Settings, target: Path, *, with_keys: bool, with_logs: bool) 
     """Back up the platform of these settings into a new folder. Raises ``Refused`` for a store that is no SQLite file
     or a folder with something in it, ``Unavailable`` when a file cannot be read or written."""
     store = _store_path(settings)
+    if not store.is_file():
+        raise Refused("nothing_to_back_up", f"there is no event store {store}; --data names the platform's folder")
     _claim(target)
     with _explained(target):
         relays = list(_relays(settings, with_logs=with_logs))
@@ -95,6 +99,7 @@ def make(settings: Settings, target: Path, *, with_keys: bool, with_logs: bool) 
             relays=relays,
             files=[_kept(path, target) for path in _files(target)],
         )
+        _sync_folders(target)
         _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
 
@@ -127,16 +132,33 @@ def verify(source: Path) -> Manifest:
 
 
 def restore(source: Path, target: Path) -> Manifest:
-    """Put a backup into a new data folder, every checksum tested before. Raises ``Refused`` and ``Unavailable``."""
+    """Put a backup into a new data folder, every checksum tested before; or anew into one where that did not end.
+    Raises ``Refused`` and ``Unavailable``."""
     manifest = verify(source)
-    _claim(target)
+    unfinished = DataFolder(target).unfinished
     with _explained(target):
+        if unfinished.is_file():
+            _empty(target, unfinished)
+        else:
+            _claim(target)
+            unfinished.touch(mode=0o600)
+        sync_folder(target)
         for kept in manifest.files:
             _copy_file(source / kept.path, target / kept.path)
         for relayed in manifest.relays:
             _set_relay(target, relayed)
-        _sync_folder(target)
+        _sync_folders(target)
+        unfinished.unlink()
+        sync_folder(target)
     return manifest
+
+
+def _empty(folder: Path, kept: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path != kept:
+            path.unlink()
 
 
 def _set_relay(data: Path, relayed: Relayed) -> None:
@@ -252,7 +274,7 @@ def _write(path: Path, content: bytes) -> None:
     draft.write_bytes(content)
     _sync(draft)
     draft.rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _sync(path: Path) -> None:
@@ -260,12 +282,9 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_folders(root: Path) -> None:
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        sync_folder(folder)
 
 
 @contextmanager

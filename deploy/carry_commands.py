@@ -29,7 +29,7 @@ from shared.store.archive.writing import export as export_to
 from shared.store.carrying import Carrying
 from shared.store.importing import Import
 from shared.store.mirror import Mirror, locked
-from shared.store.open import open_store
+from shared.store.open import open_existing, open_store
 from shared.store.port import EventStore
 from shared.store.sqlite import SqliteEventStore
 
@@ -53,7 +53,9 @@ def export(
     asked = Header(
         created=system_clock(), types=tuple(types or ()), streams=tuple(streams or ()), since=since, until=until
     )
-    with _opened(Settings.load(data=data).store) as store:
+    if since is not None and until is not None and since > until:
+        raise Refused("empty_range", f"--from {since} is behind --to {until}")
+    with _looked_at(Settings.load(data=data).store) as store:
         if file is None or str(file) == "-":
             export_to(store, fixed(asked, store), sys.stdout.buffer, told=lambda _, __: None)
         else:
@@ -103,7 +105,7 @@ def mirror(
     settings = Settings.load(data=data)
     if follow:
         log_to_stderr(settings.log_level)
-    with _opened(settings.store) as source, _copy(url, source) as copy, Report(copy.path) as report:
+    with _looked_at(settings.store) as source, _copy(url, source) as copy, Report(copy.path) as report:
         work = Mirror(source, copy, report.told)
         if follow:
             work.follow(_stopped())
@@ -135,6 +137,15 @@ def _export(path: Path, asked: Header, store: Carrying) -> None:
 def _verified(archive: Archive) -> Contents:
     with bar("verifying", archive.path.stat().st_size) as moved:
         return archive.verify(moved)
+
+
+@contextmanager
+def _looked_at(url: str) -> Iterator[Carrying]:
+    store = cast("Carrying", open_existing(url))  # every adapter carries
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager

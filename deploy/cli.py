@@ -193,8 +193,10 @@ def main(run_app: Callable[[], Any] = app) -> None:
         run_app()
     except FlotillaError as error:
         _refuse(str(error))
-    except (OSError, sqlite3.Error) as error:
-        _refuse(f"{type(error).__name__}: {error}")
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except sqlite3.Error as error:
+        _refuse(str(error))
     except DBAPIError as error:  # of the views; without the statement, whose values may be personal
         _refuse(f"the database of the views or keys: {error.orig}")
 

@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from deploy import carry_commands
 from shared.bus.messages import to_message
 from shared.errors import NotFound
 from shared.settings import Settings
-from shared.store.open import open_store
+from shared.store.open import open_existing
 from shared.store.port import CaughtUp, EventStore, Only, Position, Recorded, StreamNotFound
 from shared.store.walking import walk
 
@@ -41,7 +42,7 @@ def tail(
 ) -> None:
     """The last events, oldest first; with --follow also those that come."""
     only = _only(types, streams)
-    with closing(open_store(Settings.load(data=data).store)) as store:
+    with closing(open_existing(Settings.load(data=data).store)) as store:
         last, position = _last(store, only, lines)
         for event in last:
             _print(event)
@@ -57,16 +58,17 @@ def show(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 1_000,
 ) -> None:
     """The events of one stream, each with its data and who caused it."""
-    with closing(open_store(Settings.load(data=data).store)) as store:
+    with closing(open_existing(Settings.load(data=data).store)) as store:
         try:
             events = store.read(stream, first, limit)
         except StreamNotFound:
             raise NotFound(f"there is no stream {stream!r}; `flotilla events tail` shows names") from None
         for event in events:
             message = to_message(event)
+            caused_by = f"{message['meta'].get('actor')} · command {message['meta'].get('command')}"
             console.print(
-                f"[bold]{event.version}[/bold] {event.type} [dim]{message['at']} · position {event.position} · "
-                f"{message['meta'].get('actor')} · command {message['meta'].get('command')}[/dim]",
+                f"[bold]{event.version}[/bold] {escape(event.type)} [dim]{message['at']} · position {event.position} · "
+                f"{escape(caused_by)}[/dim]",
                 highlight=False,
             )
             console.print_json(json.dumps(message["data"]))
@@ -94,11 +96,11 @@ def _follow(store: EventStore, only: Only, after: Position | None) -> None:
 
 
 def _print(event: Recorded) -> None:
-    text = event.data.decode()
+    text = event.data.decode(errors="replace")
     shown = text if len(text) <= 200 else text[:199] + "…"
     console.print(
-        f"[dim]{event.position:>8} {event.at:%Y-%m-%d %H:%M:%S}[/dim] [bold]{event.type}[/bold] "
-        f"[cyan]{event.stream}[/cyan]@{event.version} ",
+        f"[dim]{event.position:>8} {event.at:%Y-%m-%d %H:%M:%S}[/dim] [bold]{escape(event.type)}[/bold] "
+        f"[cyan]{escape(event.stream)}[/cyan]@{event.version} ",
         end="",
         highlight=False,
     )

@@ -24,7 +24,13 @@ class Report:
         self._path = path
         self._clock = clock
         self._console = console or Console(stderr=True)
-        columns = TextColumn("mirroring"), BarColumn(), TaskProgressColumn(), Rate(), TextColumn("{task.fields[lag]}")
+        columns = (
+            TextColumn("mirroring"),
+            BarColumn(),
+            TaskProgressColumn(),
+            Rate(),
+            TextColumn("{task.fields[lag]}", markup=False),
+        )
         self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console)
         self._task = self._bar.add_task("", total=None, events=0, lag="")
         self._started = self._line_at = time.monotonic()

@@ -21,7 +21,7 @@ from shared.events.fields import FORGOTTEN
 from shared.events.orgs import AccountCreated, AccountForgotten
 from shared.people.open import open_contracts
 from shared.settings import Settings
-from shared.store.open import open_store
+from shared.store.open import open_existing
 from shared.store.port import Only
 from shared.store.walking import walk
 from shared.streams import Streams
@@ -112,7 +112,7 @@ _FORGOTTEN = Only(types=frozenset({AccountForgotten.__name__}))
 @contextmanager
 def _streams(settings: Settings) -> Iterator[Streams]:
     with ExitStack() as stack:
-        store = stack.enter_context(closing(open_store(settings.store)))
+        store = stack.enter_context(closing(open_existing(settings.store)))
         yield Streams(store, stack.enter_context(open_contracts(settings.keys, store)))
 
 

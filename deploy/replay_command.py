@@ -27,7 +27,7 @@ from shared.bus.replay_plan import Done, Plan, Range, bounds, count
 from shared.errors import Refused, Unavailable
 from shared.projections.past_moments import parse
 from shared.settings import Settings
-from shared.store.open import open_store
+from shared.store.open import open_existing
 from shared.store.port import EventStore, Position
 
 app = typer.Typer(help="Send stored events again, to one service or one view.", no_args_is_help=True)
@@ -71,7 +71,7 @@ def service(
     _show(plan)
     if not plan.targets:
         return
-    with closing(open_store(settings.store)) as store:
+    with closing(open_existing(settings.store)) as store:
         after, end = _bounds(store, wanted)
         began = time.monotonic()
         if dry_run:
@@ -94,7 +94,7 @@ def view(
     is, so nothing is applied twice."""
     settings = Settings.load(data=data)
     wanted = _range(first, last, since, until)
-    with closing(open_store(settings.store)) as store:
+    with closing(open_existing(settings.store)) as store:
         after, end = _bounds(store, wanted)
     with projectors(settings) as found, event_bars() as told:
         projector, known = find_view(found, name)

@@ -39,9 +39,15 @@ class DataFolder:
         """Where the process files are."""
         return self.path / "run"
 
+    @property
+    def unfinished(self) -> Path:
+        """A file that is there while a backup is restored into this folder, and stays if that does not end."""
+        return self.path / "unfinished-restore"
+
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Make the folder and keep others off it. Raises ``Refused`` if somebody has it."""
+        """Make the folder and keep others off it. Raises ``Refused`` if somebody has it, or if a restore into it did
+        not end: what is there then is a part of a platform."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.run.mkdir(exist_ok=True)
         with (self.path / "lock").open("w", encoding="utf-8") as lock:
@@ -51,6 +57,9 @@ class DataFolder:
                 raise Refused(
                     "data_in_use", f"another Flotilla runs on {self.path}; stop it or choose --data"
                 ) from None
+            if self.unfinished.exists():
+                reason = f"a restore into {self.path} did not end: repeat it, or delete the folder"
+                raise Refused("unfinished_restore", reason)
             for left in [*self.run.glob("*.json"), *self.run.glob("*.health")]:
                 left.unlink()
             yield

@@ -24,7 +24,7 @@ from shared.context import Context
 from shared.errors import NotFound
 from shared.projections.database import Database
 from shared.settings import Settings
-from shared.store.open import open_store
+from shared.store.open import open_existing
 
 console = Console()
 
@@ -47,7 +47,7 @@ def why_command(
 def look(settings: Settings, device_id: str) -> dict[str, Any]:
     """The answer for an operator. Raises ``NotFound`` and ``Unavailable``."""
     with ExitStack() as stack:
-        store = open_store(settings.store)
+        store = open_existing(settings.store)
         stack.callback(store.close)
         if store.head() is None:
             raise NotFound(f"there are no events in {settings.store.rpartition('@')[2]}; `--data` names another folder")

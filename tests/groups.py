@@ -62,6 +62,7 @@ UNIT = (
     "shared/projections/test_past_moments.py",
     "shared/test_context.py",
     "shared/store/archive/test_lines.py",
+    "shared/store/test_walking.py",
     "shared/test_runtime.py",
     "shared/test_settings.py",
     "shared/test_targets.py",

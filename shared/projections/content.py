@@ -49,7 +49,8 @@ class Draft:
         touched = list(map(tuple, map(content.view.keys, events)))
         known = content.known
         if not known.complete:
-            wanted = set(chain.from_iterable(touched)).difference(known.stored, self._after)
+            wanted = set(chain.from_iterable(touched)).difference(known.stored)
+            wanted = wanted.difference(self._after)  # of two at once it would look through all of the second
             if wanted:
                 known.loaded(self._load(wanted, connection))
         fold(content.view, zip(events, recorded, touched, strict=True), known.stored, self._after)

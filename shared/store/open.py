@@ -41,8 +41,8 @@ def open_store(url: str, *, clock: Clock = system_clock, alone: bool = False) ->
 
 
 def open_existing(url: str) -> EventStore:
-    """As ``open_store``, for commands, which look at what is there and have one busy thread. Raises ``Refused("no_store")``
-    too, for an SQLite file that is not there, and leaves nothing in its place."""
+    """As ``open_store``, for commands, which look at what is there and have one busy thread. Raises
+    ``Refused("no_store")`` too, for an SQLite file that is not there, and leaves nothing in its place."""
     path = sqlite_path(url)
     if path is not None and not path.is_file():
         raise Refused("no_store", f"there is no event store {path}; --data names the folder of a platform that has run")

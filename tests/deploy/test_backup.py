@@ -14,6 +14,7 @@ import pytest
 
 from deploy import backup
 from deploy.backup import MANIFEST, STORE, Manifest
+from deploy.running import DataFolder
 from deploy.views import projectors
 from shared.blobs import open_blobs
 from shared.context import Context
@@ -244,6 +245,36 @@ def test_nothing_is_written_over(settings: Settings, made: Manifest, tmp_path: P
         backup.make(settings, tmp_path / "backup", with_keys=False, with_logs=False)
     with pytest.raises(Refused, match="not empty"):
         backup.restore(tmp_path / "backup", settings.data)
+
+
+def test_a_restore_that_did_not_end_is_no_platform_and_is_repeated(
+    made: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Nothing handles it, as nothing handles `kill -9`."""
+
+    def killed(root: Path) -> None:
+        raise Killed
+
+    new = tmp_path / "new"
+    with monkeypatch.context() as patched:
+        patched.setattr(backup, "_sync_folders", killed)
+        with pytest.raises(Killed):
+            backup.restore(tmp_path / "backup", new)
+    (new / STORE).write_bytes(b"half of it")
+    with pytest.raises(Refused, match="did not end"), DataFolder(new).claimed():
+        pytest.fail("it would run on a part")
+    assert (new / STORE).read_bytes() == b"half of it"
+    assert backup.restore(tmp_path / "backup", new) == made
+    assert (new / STORE).read_bytes() == (tmp_path / "backup" / STORE).read_bytes()
+    with DataFolder(new).claimed():
+        assert not DataFolder(new).unfinished.exists()
+
+
+def test_a_folder_without_a_store_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no event store"):
+        backup.make(Settings.load({}, data=tmp_path / "none"), tmp_path / "backup", with_keys=False, with_logs=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cluster_is_not_copied_by_files(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from shared.events.devices import DeviceLocked
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import ANY, EventStore, Only, Page, Position
+from tests.shared.projections.fleet import wait_until
 
 QUICK = Retry(tries=2, first_s=0.01, most_s=0.02)
 PID = 1
@@ -69,11 +70,7 @@ class World:
         return CliRunner(env=environment).invoke(tool, [*arguments, "--data", str(self.settings.data)])
 
     def wait_for(self, count: int) -> list[int]:
-        waiting = threading.Event()
-        for _ in range(400):
-            if len(self.handled) >= count:
-                break
-            waiting.wait(0.05)
+        wait_until(lambda: len(self.handled) >= count)
         return self.handled
 
     def _service(self) -> type:
@@ -126,11 +123,7 @@ def test_a_range_is_replayed_to_a_service_and_its_reactions_are_left_out_unless_
     assert world.told == []
     again = world.run("service", "alerts", "--with", "mail", "--handler", "tell", "--since", "2020-01-01T00:00:00Z")
     assert "tell: 10 sent" in again.output
-    waiting = threading.Event()
-    for _ in range(200):
-        if len(world.told) == 10:
-            break
-        waiting.wait(0.05)
+    assert wait_until(lambda: len(world.told) == 10)
     assert world.told == list(range(10))
     assert world.handled == [2, 3, 4, 5, 6]
 
@@ -166,13 +159,8 @@ def test_a_replayed_event_that_no_handler_can_take_is_listed_with_its_position_a
     world.broken.set()
     done = world.run("service", "alerts", "--from", str(position), "--to", str(position))
     assert done.exit_code == 0, done.output
-    waiting = threading.Event()
-    listed = ""
-    for _ in range(200):
-        listed = world.run("list", tool=messages).output
-        if "it cannot be taken yet" in listed:
-            break
-        waiting.wait(0.05)
+    assert wait_until(lambda: "it cannot be taken yet" in world.run("list", tool=messages).output)
+    listed = world.run("list", tool=messages).output
     for part in ("alerts.note", str(position), "RuntimeError: it cannot be taken yet", "(replayed at 20"):
         assert part in listed
     world.broken.clear()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
+from deploy.cli import app, main
 from shared.context import Context
 from shared.errors import NotFound
 from shared.events.contracts import CONTRACTS
@@ -84,3 +84,69 @@ def test_a_rebuilt_view_holds_everything_and_names_the_poison_event(data: Path) 
 def test_a_view_that_is_not_there_cannot_be_rebuilt(data: Path) -> None:
     with pytest.raises(NotFound, match="there is no view"):
         run("projections", "rebuild", "nothing", data=data)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["projections", "rebuild", "[/red]"],
+        ["events", "show", "[/red]"],
+        ["why", "[/red]"],
+        ["fleet", "show", "[/red]", "--product", "1000"],
+        ["replay", "service", "devices", "--handler", "[/red]"],
+        ["events", "export", "[/red]/none"],
+        ["events", "export", "."],
+        ["events", "mirror", "sqlite:////"],
+        ["events", "export", "file", "--from", "3", "--to", "2"],
+    ],
+)
+def test_what_is_refused_is_a_sentence_whatever_was_typed(
+    data: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(lambda: app([*words, "--data", str(data)], standalone_mode=False))
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "flotilla: " in said
+    assert "Traceback" not in said
+
+
+def test_a_file_of_views_that_is_damaged_is_named_without_a_trace(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "views").mkdir()
+    (data / "views" / "devices.db").write_bytes(b"no database" * 1_000)
+    with pytest.raises(SystemExit) as ended:
+        main(lambda: app(["fleet", "list", "--product", "1000", "--data", str(data)], standalone_mode=False))
+    assert ended.value.code == 1
+    assert "file is not a database" in capsys.readouterr().err
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(data: Path) -> None:
+    store = open_store(Settings.load({}, data=data).store)
+    context = Context.new("account:[/red]", "test")
+    described = DeviceDescribed(IDS[0], 1000, "[/bold]kettle[red]", "")
+    store.append("device-[/x]", ANY, [CONTRACTS.encode(described, 0, context, stream="device-[/x]")])
+    store.close()
+    assert "device-[/x]@0" in run("events", "tail", "-n", "1", data=data)
+    assert "account:[/red]" in run("events", "show", "device-[/x]", data=data)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["events", "tail"],
+        ["events", "export", "-"],
+        ["fleet", "list", "--product", "1"],
+        ["projections", "status"],
+        ["people", "list"],
+        ["replay", "view", "fleet"],
+    ],
+)
+def test_commands_that_look_make_no_store_in_a_folder_without_one(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(lambda: app([*words, "--data", str(tmp_path / "typo")], standalone_mode=False))
+    assert "there is no event store" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()

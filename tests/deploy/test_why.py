@@ -17,7 +17,7 @@ from deploy.views import SERVICE_VIEWS
 from deploy.why_command import ago
 from services.orgs.views import ACCOUNTS
 from shared.context import Context
-from shared.errors import NotFound
+from shared.errors import NotFound, Refused
 from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceImported, DeviceLocked
 from shared.events.gateway import DeviceConnected, FirmwareReported
@@ -95,6 +95,10 @@ def test_a_device_that_nobody_ever_saw_is_named(data: Path) -> None:
 
 
 def test_a_folder_without_events_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="there is no event store"):
+        run(A, data=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    open_store(Settings.load({}, data=tmp_path).store).close()
     with pytest.raises(NotFound, match="there are no events"):
         run(A, data=tmp_path)
 
