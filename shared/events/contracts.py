@@ -130,6 +130,11 @@ class Registry:
         """The event types with personal fields."""
         return frozenset(self._sealers)
 
+    @property
+    def forgetting_types(self) -> frozenset[str]:
+        """The event types by which somebody is forgotten."""
+        return frozenset(contract.name for contract in self if forgets(contract.event) is not None)
+
     def is_sealed(self, recorded: Recorded) -> bool:
         """Whether what is personal in this event was sealed when it was stored."""
         contract = self._by_name.get(recorded.type)

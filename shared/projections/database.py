@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +227,17 @@ class Database:
             finally:
                 connection.invalidate()  # the server lets go of it, whatever state the connection is in
 
+    def scrub(self) -> bool:
+        """Leave nothing of what was overwritten in SQLite's log; whether that succeeded: not while somebody reads.
+        PostgreSQL's log is for whoever runs the server."""
+        if not self.is_sqlite:
+            return True
+        with closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor.close()
+        return not busy
+
     def close(self) -> None:
         """Let go of all connections that are not in use; what is asked later is ``Unavailable``."""
         self._closed = True
@@ -255,6 +266,7 @@ def _sqlite_engine(url: str, service: str, lock_wait_s: float, pool_size: int) -
             "synchronous = NORMAL",
             f"cache_size = -{CACHE_KIB}",
             f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            "secure_delete = FAST",  # what somebody had forgotten is not left in free pages
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

@@ -17,7 +17,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from shared.errors import Unavailable
-from shared.projections.content import Content
+from shared.projections.content import Content, Draft
 from shared.projections.faults import LostRace, PoisonError, is_poison
 from shared.projections.garbage import no_search
 from shared.projections.parked import describe
@@ -87,6 +87,8 @@ class ViewRunner:
         self._advance = advance_statement(tools.database.dialect)
         self._pages = 1
         self._only = Only(types=self.view.event_types)
+        self._forgetting = tools.contracts.forgetting_types & self.view.event_types
+        self._forgot = False
         self._changed = changed
         self._moved = moved
         self._failures = 0
@@ -202,6 +204,8 @@ class ViewRunner:
             if self._standing_by and self.reload():
                 self._take_over_at = time.monotonic() + TAKE_OVER_S
             try:
+                if self._forgot:  # what was told of somebody is overwritten by now (EVT-5)
+                    self._forgot = not self.tools.database.scrub()
                 return self._page(patient)
             except LostRace:
                 return self._lost()
@@ -284,10 +288,10 @@ class ViewRunner:
         """Apply this page and what follows, up to ``pages`` in all, in one transaction; the last one."""
         draft, until = self._content.draft(), time.monotonic() + self._stretch.most_s
         with no_search():
-            draft.fold(page.events)
+            self._fold(draft, page)
             while not page.end and (pages := pages - 1) and time.monotonic() < until:
                 page = self._read(page.looked)
-                draft.fold(page.events)
+                self._fold(draft, page)
             with self.tools.database.writing() as connection:
                 self.advance(connection, page.looked)
                 draft.write(connection)
@@ -296,6 +300,11 @@ class ViewRunner:
         if changed:
             self._changed(changed)
         return page
+
+    def _fold(self, draft: Draft, page: Page) -> None:
+        draft.fold(page.events)
+        if self._forgetting:
+            self._forgot = self._forgot or any(event.type in self._forgetting for event in page.events)
 
     def _poison(self, recorded: Recorded, looked: Position | None, error: Exception) -> None:
         if self.view.on_poison == "stop":
