@@ -65,7 +65,7 @@ test: $(VENV)/dev.stamp  ## everything set up and tested (about 12 minutes)
 unit: $(VENV)/dev.stamp  ## only the tests of pure modules, in under 10 seconds
 	@$(PYTEST) $(UNIT)
 
-bench: $(VENV)/dev.stamp  ## all benchmarks, as ratios against a reference in the same run
+bench: $(VENV)/dev.stamp  ## all benchmarks, as ratios against a reference in the same run (a fleet of a million takes half an hour)
 	@for one in tests/benchmarks/bench_*.py; do echo "==> $$one"; PYTHONPATH=. $(BIN)/python $$one || exit 1; done
 
 docs: $(VENV)/dev.stamp  ## write the generated documents anew
