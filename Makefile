@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # else every process of every test compiles everything anew
 PYTEST = $(BIN)/pytest -q
-BOTH = -n 2 --dist loadfile  # on both processors, the tests of a module together
+SIDE_BY_SIDE = -n 3 --dist loadfile  # on both processors, and one more for those that wait; a module's tests together
 UNIT = $$($(BIN)/python -m tests.groups)
 
 help:  ## this list
@@ -49,17 +49,13 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 test: $(VENV)/dev.stamp  ## everything set up and tested (about 12 minutes)
 	@echo "==> the servers that tests start privately"
 	@$(BIN)/python -m deploy.servers
-	@echo "==> 1 of 6, unit: pure modules, under 10 seconds"
+	@echo "==> 1 of 4, unit: pure modules, under 10 seconds"
 	@$(PYTEST) $(UNIT)
-	@echo "==> 2 of 6, io: files, sockets, threads, stores"
-	@$(PYTEST) $(BOTH) -m io
-	@echo "==> 3 of 6, broker: a RabbitMQ"
-	@$(PYTEST) $(BOTH) -m "broker and not whole"
-	@echo "==> 4 of 6, postgres: a PostgreSQL"
-	@$(PYTEST) $(BOTH) -m "postgres and not broker and not whole"
-	@echo "==> 5 of 6, whole: the platform as its users start it, in every mode"
+	@echo "==> 2 of 4, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
+	@$(PYTEST) $(SIDE_BY_SIDE) -m "(io or broker or postgres) and not whole and not faults"
+	@echo "==> 3 of 4, whole: the platform as its users start it, in every mode"
 	@$(BIN)/pytest -v -m whole
-	@echo "==> 6 of 6, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"
+	@echo "==> 4 of 4, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"
 	@$(BIN)/pytest -v -m faults
 
 unit: $(VENV)/dev.stamp  ## only the tests of pure modules, in under 10 seconds
