@@ -46,7 +46,7 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 	@echo "==> import rules"; $(BIN)/python -m tests.import_rules
 	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
 
-test: $(VENV)/dev.stamp  ## everything set up and tested (about 12 minutes)
+test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
 	@echo "==> the servers that tests start privately"
 	@$(BIN)/python -m deploy.servers
 	@echo "==> 1 of 4, unit: pure modules, under 10 seconds"
@@ -54,7 +54,7 @@ test: $(VENV)/dev.stamp  ## everything set up and tested (about 12 minutes)
 	@echo "==> 2 of 4, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
 	@$(PYTEST) $(SIDE_BY_SIDE) -m "(io or broker or postgres) and not whole and not faults"
 	@echo "==> 3 of 4, whole: the platform as its users start it, in every mode"
-	@$(BIN)/pytest -v -m whole
+	@$(BIN)/pytest -v -n 2 -m whole
 	@echo "==> 4 of 4, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"
 	@$(BIN)/pytest -v -m faults
 
