@@ -49,7 +49,7 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
 	@echo "==> the servers that tests start privately"
 	@$(BIN)/python -m deploy.servers
-	@echo "==> 1 of 4, unit: pure modules, under 10 seconds"
+	@echo "==> 1 of 4, unit: pure modules"
 	@$(PYTEST) $(UNIT)
 	@echo "==> 2 of 4, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
 	@$(PYTEST) $(SIDE_BY_SIDE) -m "(io or broker or postgres) and not whole and not faults"
@@ -58,7 +58,7 @@ test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
 	@echo "==> 4 of 4, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"
 	@$(BIN)/pytest -v -m faults
 
-unit: $(VENV)/dev.stamp  ## only the tests of pure modules, in under 10 seconds
+unit: $(VENV)/dev.stamp  ## only the tests of pure modules
 	@$(PYTEST) $(UNIT)
 
 bench: $(VENV)/dev.stamp  ## all benchmarks, as ratios against a reference in the same run (a fleet of a million takes half an hour)
