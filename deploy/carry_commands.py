@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -55,7 +55,7 @@ def export(
     )
     if since is not None and until is not None and since > until:
         raise Refused("empty_range", f"--from {since} is behind --to {until}")
-    with _looked_at(Settings.load(data=data).store) as store:
+    with _carrying(open_existing(Settings.load(data=data).store)) as store:
         if file is None or str(file) == "-":
             export_to(store, fixed(asked, store), sys.stdout.buffer, told=lambda _, __: None)
         else:
@@ -80,7 +80,7 @@ def import_(file: ArchiveFile, data: Data = None) -> None:
     archive = Archive(file)
     with DataFolder(settings.data).claimed():
         contents = _verified(archive)
-        with _opened(settings.store) as store:
+        with _carrying(open_store(settings.store)) as store:
             work = Import(archive, contents, store)
             with bar("comparing", contents.size_bytes, quiet=store.head() is None) as moved:
                 work.look(moved)
@@ -105,7 +105,7 @@ def mirror(
     settings = Settings.load(data=data)
     if follow:
         log_to_stderr(settings.log_level)
-    with _looked_at(settings.store) as source, _copy(url, source) as copy, Report(copy.path) as report:
+    with _carrying(open_existing(settings.store)) as source, _copy(url, source) as copy, Report(copy.path) as report:
         work = Mirror(source, copy, report.told)
         if follow:
             work.follow(_stopped())
@@ -139,22 +139,8 @@ def _verified(archive: Archive) -> Contents:
         return archive.verify(moved)
 
 
-@contextmanager
-def _looked_at(url: str) -> Iterator[Carrying]:
-    store = cast("Carrying", open_existing(url))  # every adapter carries
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[Carrying]:
-    store = cast("Carrying", open_store(url))  # every adapter carries
-    try:
-        yield store
-    finally:
-        store.close()
+def _carrying(store: EventStore) -> closing[Carrying]:
+    return closing(cast("Carrying", store))  # every adapter carries
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceDescribed, DeviceGrouped, DeviceImported, DeviceRemoved
 from shared.events.gateway import DeviceConnected, DeviceDisconnected
 from shared.projections.database import Database
+from shared.projections.projector import Projector
 from shared.projections.view import Counter, Key, Row, View
 from shared.store.port import ANY, EventStore, Position, Recorded
 
@@ -125,6 +126,11 @@ def _tally(row: Row) -> Iterator[Counter]:
     yield f"product-{row['product_id']}", "online" if row["online"] else "offline"
     for group in row["groups"]:
         yield f"product-{row['product_id']}/group", group
+
+
+FLEET = Fleet().view()
+Make = Callable[..., Projector]
+"""Makes a projector, of ``FLEET`` unless other views are given."""
 
 
 def expected(view: View, history: Sequence[Recorded]) -> tuple[dict[Key, Row], dict[Counter, int]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +11,15 @@ import pytest
 import sqlalchemy as sa
 
 from shared.errors import Unavailable
-from shared.events.contracts import CONTRACTS
-from shared.projections.projector import Projector
-from shared.projections.view import Key, View
-from shared.store.port import EventStore, Only, Page, Position
+from shared.projections.view import Key
+from shared.store.port import Only, Page, Position
 from tests.shared.projections.fleet import (
+    FLEET,
     POISON,
     Flaky,
     Fleet,
     Log,
+    Make,
     connected,
     content,
     device,
@@ -30,9 +30,6 @@ from tests.shared.projections.fleet import (
     wait_until,
 )
 
-FLEET = Fleet().view()
-Make = Callable[..., Projector]
-
 
 def _noted(row: Any, event: Any, recorded: Any) -> Any:
     plain = None if row is None else {name: value for name, value in row.items() if name != "note"}
@@ -41,21 +38,6 @@ def _noted(row: Any, event: Any, recorded: Any) -> Any:
 
 
 NEWER = replace(FLEET, version=2, columns={**FLEET.columns, "note": str}, indexes=(("note",),), fold=_noted)
-
-
-@pytest.fixture
-def make(store: EventStore, open_database: Callable[[], Flaky]) -> Iterator[Make]:
-    """Makes projectors, each on a connection pool of its own as in its own process, that are stopped at the end."""
-    made: list[Projector] = []
-
-    def maker(*views: View, **options: Any) -> Projector:
-        chosen: dict[str, Any] = {"store": store, "database": open_database(), "contracts": CONTRACTS} | options
-        made.append(Projector("fleet", views=views or [FLEET], **chosen))
-        return made[-1]
-
-    yield maker
-    for projector in made:
-        projector.stop()
 
 
 def _tables(database: Flaky) -> set[str]:

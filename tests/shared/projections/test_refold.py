@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,13 +13,15 @@ from shared.events.contracts import CONTRACTS
 from shared.projections import refold
 from shared.projections.projector import Projector
 from shared.projections.refold import Refolded
-from shared.projections.view import Key, Row, View
-from shared.store.port import EventStore, Only, Page, Position
+from shared.projections.view import Key, Row
+from shared.store.port import Only, Page, Position
 from tests.shared.projections.fleet import (
+    FLEET,
     POISON,
     Flaky,
     Fleet,
     Log,
+    Make,
     connected,
     content,
     device,
@@ -29,23 +31,6 @@ from tests.shared.projections.fleet import (
     named,
     removed,
 )
-
-FLEET = Fleet().view()
-Make = Callable[..., Projector]
-
-
-@pytest.fixture
-def make(store: EventStore, open_database: Callable[[], Flaky]) -> Iterator[Make]:
-    made: list[Projector] = []
-
-    def maker(*views: View, **options: Any) -> Projector:
-        chosen: dict[str, Any] = {"store": store, "database": open_database(), "contracts": CONTRACTS} | options
-        made.append(Projector("fleet", views=views or [FLEET], **chosen))
-        return made[-1]
-
-    yield maker
-    for projector in made:
-        projector.stop()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import NotFound, Refused
-from shared.events.contracts import CONTRACTS
 from shared.projections.comparison import MAX_SHOWN, differences
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.projections.scratch import SUFFIX, scratch
-from shared.projections.view import View
-from shared.store.port import EventStore, Only, Page, Position
+from shared.store.port import Only, Page, Position
 from tests.shared.projections.fleet import (
+    FLEET,
     POISON,
     Flaky,
     Fleet,
     Log,
+    Make,
     connected,
     content,
     device,
@@ -31,23 +29,6 @@ from tests.shared.projections.fleet import (
     named,
     removed,
 )
-
-FLEET = Fleet().view()
-Make = Callable[..., Projector]
-
-
-@pytest.fixture
-def make(store: EventStore, open_database: Callable[[], Flaky]) -> Iterator[Make]:
-    made: list[Projector] = []
-
-    def maker(*views: View, **options: Any) -> Projector:
-        chosen: dict[str, Any] = {"store": store, "database": open_database(), "contracts": CONTRACTS} | options
-        made.append(Projector("fleet", views=views or [FLEET], **chosen))
-        return made[-1]
-
-    yield maker
-    for projector in made:
-        projector.stop()
 
 
 @pytest.fixture
