@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # else every process of every test compiles everything anew
 PYTEST = $(BIN)/pytest -q
-SIDE_BY_SIDE = -n 3 --dist loadfile  # on both processors, and one more for those that wait; a module's tests together
+SIDE_BY_SIDE = -n 3 --dist loadfile --no-loadscope-reorder  # on both processors, and one more for those that wait; a module's tests together
 UNIT = $$($(BIN)/python -m tests.groups)
 
 help:  ## this list
@@ -47,10 +47,11 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
 
 test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
-	@echo "==> the servers that tests start privately"
+	@echo "==> the servers that tests start privately, and the official clients"
 	@$(BIN)/python -m deploy.servers
+	@$(BIN)/python -m tests.clients.installed
 	@echo "==> 1 of 4, unit: pure modules"
-	@$(PYTEST) $(UNIT)
+	@$(PYTEST) -n 2 $(UNIT)
 	@echo "==> 2 of 4, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
 	@$(PYTEST) $(SIDE_BY_SIDE) -m "(io or broker or postgres) and not whole and not faults"
 	@echo "==> 3 of 4, whole: the platform as its users start it, in every mode"
@@ -59,7 +60,12 @@ test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
 	@$(BIN)/pytest -v -m faults
 
 unit: $(VENV)/dev.stamp  ## only the tests of pure modules
-	@$(PYTEST) $(UNIT)
+	@$(PYTEST) -n 2 $(UNIT)
+
+FUZZ_S ?= 600
+
+fuzz: $(VENV)/dev.stamp  ## changed inputs to every codec and session for ten minutes (or FUZZ_S=… seconds); findings in build/fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
 
 bench: $(VENV)/dev.stamp  ## all benchmarks, as ratios against a reference in the same run (a fleet of a million takes half an hour)
 	@for one in tests/benchmarks/bench_*.py; do echo "==> $$one"; PYTHONPATH=. $(BIN)/python $$one || exit 1; done
@@ -81,4 +87,4 @@ clean:  ## remove what set-up and tests made (not ./data)
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup run demo demo-up up check test unit bench docs format lock clean
+.PHONY: help setup run demo demo-up up check test unit fuzz bench docs format lock clean

@@ -124,6 +124,20 @@ class Api:
             tokens.update({entry["id"]: entry["token"] for entry in answer["tokens"]})
         return tokens
 
+    def product(self, product: int) -> dict[str, Any]:
+        """One product."""
+        found: dict[str, Any] = self.call("GET", f"/v1/products/{product}")["product"]
+        return found
+
+    def trusts_first_key(self, product: int) -> bool:
+        """Whether devices of a product that have no key on record are let in with the one that they show."""
+        access = self.call("GET", f"/v1/products/{product}/device_access")["device_access"]
+        return bool(access["trust_first_key"])
+
+    def set_device_key(self, product: int, device_id: str, public_key: str) -> None:
+        """The public key (PEM) that a device proves itself with; its old one ends."""
+        self.call("PUT", f"/v1/products/{product}/devices/{device_id}/key", json={"public_key": public_key})
+
     def devices(self, product: int, **filters: Any) -> list[dict[str, Any]]:
         """All devices of a product that pass the filters, page by page."""
         found: list[dict[str, Any]] = []
@@ -142,6 +156,16 @@ class Api:
         """Lock, flash, unlock, mark, name, group."""
         answer: dict[str, Any] = self.call("PUT", f"/v1/products/{product}/devices/{device_id}", json=dict(changes))
         return answer
+
+    def call_function(self, product: int, device_id: str, function: str, argument: str) -> int:
+        """What a function of a connected device returns."""
+        path = f"/v1/products/{product}/devices/{device_id}/{function}"
+        returned: int = self.call("POST", path, json={"arg": argument})["return_value"]
+        return returned
+
+    def read_variable(self, product: int, device_id: str, variable: str) -> Any:
+        """The value of a variable of a connected device."""
+        return self.call("GET", f"/v1/products/{product}/devices/{device_id}/{variable}")["result"]
 
     def upload_firmware(self, product: int, version: int, title: str, image: bytes) -> dict[str, Any]:
         """FW-1."""

@@ -1,4 +1,7 @@
-"""A copy of a platform that runs: event store, blobs, and how far the relays are; on demand product logs and keys.
+"""A copy of a platform that runs: event store, blobs, the keys that Particle devices know it by, and how far the relays
+are; on demand product logs and the keys of people.
+
+The device keys are always in it: devices hold the public halves, and would refuse a platform that has others.
 
 Views are not in it: they are built anew from the streams, and they hold in clear what is sealed in the events, so that
 a forgotten person would live on in them (EVT-5). The order is what makes the copy consistent: first the relays'
@@ -37,6 +40,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 STORE = "events.db"
 KEYS = "keys/keys.db"
+DEVICE_KEYS = "device-keys"
 CHUNK_BYTES = 1 << 20
 RELAYING = ("orgs", "billing", "firmware", "devices")
 """The services whose databases hold checkpoints of relays."""
@@ -83,6 +87,8 @@ def make(settings: Settings, target: Path, *, with_keys: bool, with_logs: bool) 
         relays = list(_relays(settings, with_logs=with_logs))
         position, events = _copy_store(store, target / STORE)
         _copy_blobs(_folder(settings.blobs), target / "blobs")
+        for key in sorted(Path(settings.device_keys).glob("[!.]*.pem")):
+            _copy_file(key, target / DEVICE_KEYS / key.name)
         if with_logs:
             for log in sorted(settings.data.glob("gateway-*/log.db")):
                 _copy_database(log, target / log.relative_to(settings.data))

@@ -23,7 +23,8 @@ def backup(
     with_keys: Annotated[bool, typer.Option("--with-keys", help="Also the keys of personal data.")] = False,
     with_logs: Annotated[bool, typer.Option("--with-logs", help="Also what devices published.")] = False,
 ) -> None:
-    """Copy events, blobs and relay positions of a running platform; views are built anew when it is restored.
+    """Copy events, blobs, device keys and relay positions of a running platform; views are built anew when it is
+    restored. The device keys make it a secret: who has them can pretend to be this platform to its Particle devices.
 
     Without --with-keys personal data stays sealed in it: keep the key table apart, and for a short time only (EVT-5).
     """

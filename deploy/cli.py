@@ -15,10 +15,14 @@ from rich.markup import escape
 from sqlalchemy.exc import DBAPIError
 
 from deploy import (
+    audit_command,
     backup_command,
     events_command,
     fleet_command,
     fleet_commands,
+    gateway_command,
+    greeting,
+    mail_command,
     messages_command,
     people_command,
     projections_command,
@@ -39,12 +43,15 @@ app = typer.Typer(
 app.add_typer(events_command.app, name="events")
 app.add_typer(projections_command.app, name="projections")
 app.add_typer(messages_command.app, name="messages")
+app.add_typer(mail_command.app, name="mail")
 app.add_typer(people_command.app, name="people")
 app.add_typer(replay_command.app, name="replay")
 app.add_typer(fleet_commands.devices, name="devices")
 app.add_typer(fleet_command.app, name="fleet")
+app.add_typer(gateway_command.app, name="gateway")
 app.command("demo")(fleet_commands.demo)
 app.command("why")(why_command.why_command)
+app.command("audit")(audit_command.audit_command)
 app.command("backup")(backup_command.backup)
 app.command("restore")(backup_command.restore)
 console = Console()
@@ -55,11 +62,17 @@ WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="En
 
 
 @app.command()
-def run(data: Data = None, http_port: Port = None, mqtt_port: Port = None) -> None:
+def run(
+    data: Data = None,
+    http_port: Port = None,
+    mqtt_port: Port = None,
+    particle_port: Port = None,
+    particle_udp_port: Port = None,
+) -> None:
     """The whole platform in this process, with nothing to install: SQLite, no broker."""
     from deploy.composition import embedded  # deferred: takes a second that other commands need not pay
 
-    settings = Settings.load(data=data, http_port=http_port, mqtt_port=mqtt_port)
+    settings = _settings(data, http_port, mqtt_port, particle_port, particle_udp_port)
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
     with folder.claimed():
@@ -68,30 +81,36 @@ def run(data: Data = None, http_port: Port = None, mqtt_port: Port = None) -> No
         def ready() -> None:
             for part in runtime.parts:
                 _line(f"{part.name} is up")
-            url = f"http://{settings.host}:{gateway.http_port}"
-            folder.announce(Process("flotilla", os.getpid(), url, (settings.host, gateway.mqtt_port)))
+            process = gateway_command.announced("flotilla", settings, gateway)
+            folder.announce(process)
             report.ready()
-            _where_next(settings, [url], [(settings.host, gateway.mqtt_port)])
+            _where_next(settings, [process])
 
         with reporting("flotilla", folder, runtime) as report:
             until_told(runtime, ready, lambda: _stopped(folder, "flotilla"))
 
 
 @app.command()
-def up(data: Data = None, http_port: Port = None, mqtt_port: Port = None, gateways: str = "a,b") -> None:
+def up(
+    data: Data = None,
+    http_port: Port = None,
+    mqtt_port: Port = None,
+    particle_port: Port = None,
+    particle_udp_port: Port = None,
+    gateways: str = "a,b",
+) -> None:
     """The distributed platform on this machine: RabbitMQ, one process a service, two gateways."""
     from deploy.supervisor import Supervisor  # deferred, as above
 
-    settings = Settings.load(data=data, http_port=http_port, mqtt_port=mqtt_port)
+    settings = _settings(data, http_port, mqtt_port, particle_port, particle_udp_port)
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
     supervisor = Supervisor(settings, gateways.split(","), _line)
     with folder.claimed():
 
         def ready() -> None:
-            found = folder.gateways()
             folder.announce(Process("supervisor", os.getpid(), bus=supervisor.bus))
-            _where_next(settings, [str(one.http) for one in found], [one.mqtt for one in found if one.mqtt])
+            _where_next(settings, folder.gateways())
 
         supervisor.run(ready)
         _stopped(folder, "supervisor")
@@ -111,28 +130,6 @@ def service(name: str, with_parent: WithParent = False) -> None:
 
     def ready() -> None:
         folder.announce(Process(name, os.getpid()))
-        report.ready()
-
-    with reporting(name, folder, runtime) as report:
-        until_told(runtime, ready, lambda: folder.withdraw(name))
-
-
-@app.command()
-def gateway(with_parent: WithParent = False) -> None:
-    """One gateway as this process, named by FLOTILLA_GATEWAY. Needs a broker: FLOTILLA_BUS=amqp://…"""
-    from deploy.composition import gateway as compose  # deferred, as above
-
-    settings = Settings.load()
-    if with_parent:
-        end_with_parent()
-    log_to_stderr(settings.log_level)
-    folder = DataFolder(settings.data)
-    runtime, part = compose(settings)
-    name = f"gateway-{settings.gateway}"
-
-    def ready() -> None:
-        url = f"http://{settings.host}:{part.http_port}"
-        folder.announce(Process(name, os.getpid(), url, (settings.host, part.mqtt_port)))
         report.ready()
 
     with reporting(name, folder, runtime) as report:
@@ -165,19 +162,26 @@ def _line(text: str) -> None:
     console.print(f"[green]●[/green] {text}", highlight=False, soft_wrap=True)
 
 
-def _where_next(settings: Settings, urls: list[str], listeners: list[tuple[str, int]]) -> None:
+def _settings(
+    data: Path | None,
+    http_port: int | None,
+    mqtt_port: int | None,
+    particle_port: int | None,
+    particle_udp_port: int | None,
+) -> Settings:
+    return Settings.load(
+        data=data,
+        http_port=http_port,
+        mqtt_port=mqtt_port,
+        particle_tcp_port=particle_port,
+        particle_udp_port=particle_udp_port,
+    )
+
+
+def _where_next(settings: Settings, gateways: list[Process]) -> None:
     program = Path(sys.argv[0]).absolute()
     me = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program.name
-    mqtt = ", ".join(f"{host}:{port}" for host, port in listeners)
-    lines = [
-        f"\nFlotilla is ready. Data: {settings.data}",
-        f"  API      {', '.join(urls)}   (documented at {urls[0]}/openapi.json)",
-        f"  MQTT     {mqtt}",
-        f"  next     {me} demo --running · {me} events tail --follow · {me} doctor",
-        "  stop     Ctrl-C; the next start finds everything again",
-    ]
-    if settings.host in ("127.0.0.1", "localhost", "::1"):
-        lines.append("  listens  on this machine only, without TLS; FLOTILLA_HOST and FLOTILLA_TLS_* change that")
+    lines = [*greeting.lines(settings, gateways), *greeting.hints(settings, gateways, str(me))]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

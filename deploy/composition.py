@@ -11,6 +11,7 @@ from services.devices.service import DevicesService
 from services.firmware import bootstrap as firmware
 from services.firmware.service import FirmwareService
 from services.gateway.bootstrap import GatewayPart
+from services.gateway.http.ports import Limits
 from services.orgs import bootstrap as orgs
 from services.orgs.service import OrgsService
 from shared.bus.address import with_queues
@@ -33,14 +34,14 @@ CLASSES = (OrgsService, BillingService, FirmwareService, DevicesService)
 """Whichever process comes first lets the queues of all exist, so that no event is published before its queue."""
 
 
-def embedded(settings: Settings) -> tuple[Runtime, GatewayPart]:
+def embedded(settings: Settings, *, limits: Limits | None = None) -> tuple[Runtime, GatewayPart]:
     """All services and one gateway in this process, over ``local:``; the second of the pair knows the ports."""
     store = open_store(settings.store)
     folder = parked_folder(settings)
     transport = open_transport(f"local:{folder}", name="bus in this process")
     parts: list[Part] = [Owner("event store", store.close), transport]
     parts += [build(settings, transport, store) for build in SERVICES.values()]
-    gateway_part = GatewayPart(settings, store, transport)
+    gateway_part = GatewayPart(settings, store, transport, limits=limits)
     replays = replayer(store, transport, replays_folder(settings), by_name())
     return Runtime("flotilla", [*parts, resender(transport, folder), replays, gateway_part]), gateway_part
 

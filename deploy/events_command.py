@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from deploy import carry_commands
+from deploy.wide import people_console
 from shared.bus.messages import to_message
 from shared.errors import NotFound
 from shared.settings import Settings
@@ -25,7 +25,7 @@ app.command()(carry_commands.export)
 app.command()(carry_commands.verify)
 app.command("import")(carry_commands.import_)
 app.command()(carry_commands.mirror)
-console = Console()
+console = people_console()
 
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="Only this event type; may be repeated.")]

@@ -7,7 +7,7 @@ process; the platform and further commands find it then.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deploy.paged import pages
+from deploy.wide import people_console
 from services.devices import fleet_queries, listing, past_changes
 from services.devices.bootstrap import PAST_VIEWS
 from services.devices.past_changes import Side
@@ -33,7 +35,7 @@ from shared.settings import Settings
 from shared.store.open import open_existing
 
 app = typer.Typer(help="A product's fleet, now and as it was at a past moment.", no_args_is_help=True)
-console = Console(markup=False)
+console = people_console(markup=False)
 notes = Console(stderr=True)
 
 MAX_PRODUCT_ID = 2**63 - 1
@@ -45,6 +47,8 @@ Json = Annotated[bool, typer.Option("--json", help="The documents of the API ins
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 
 DEVICE_COLUMNS = ("id", "name", "online", "firmware_version", "desired_firmware_version", "groups", "quarantined")
+IDENTIFYING = ("id", "device")
+"""Columns that are never broken: people copy from them, and look for what is in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,8 @@ def list_devices(
     wanted = {"online": online, "firmware_version": version, "groups": group or None, "quarantined": quarantined}
     with _fleet(data) as fleet:
         side = fleet.side(as_of)
-        pages = _pages(lambda after: _listed(side, product, wanted, after), "devices")
-        shown = [device for _, device in zip(range(limit), pages, strict=False)]
+        found = pages(lambda after: _listed(side, product, wanted, after), "devices")
+        shown = [device for _, device in zip(range(limit), found, strict=False)]
         total = _listed(side, product, wanted, None)["meta"]["total"]
     if as_json:
         _print_json({"devices": shown, "meta": {"total": total, "as_of": side.as_of}})
@@ -96,9 +100,14 @@ def list_devices(
     _say(f"{len(shown)} of {total} devices, {_when(side)}")
 
 
+def _names_of_nobody(owner_ids: Sequence[str]) -> Mapping[str, Any]:
+    """What is personal is with the orgs service; here owners are shown by their ids."""
+    return {}
+
+
 def _listed(side: Side, product: int, wanted: Mapping[str, Any], after: str | None) -> dict[str, Any]:
     query = listing.parse(product, wanted, "deviceId", False, 1, listing.MAX_PER_PAGE, after)
-    return fleet_queries.list_devices(side.views, query)
+    return fleet_queries.list_devices(side.views, query, _names_of_nobody)
 
 
 @app.command()
@@ -106,7 +115,7 @@ def show(device: str, product: Product, as_of: AsOf = None, as_json: Json = Fals
     """One device."""
     with _fleet(data) as fleet:
         side = fleet.side(as_of)
-        found = fleet_queries.get_device(side.views, product, device)
+        found = fleet_queries.get_device(side.views, product, device, _names_of_nobody)
     if as_json:
         _print_json({**found, "as_of": side.as_of})
         return
@@ -146,7 +155,7 @@ def changes(
         past_changes.parse(product, since, until, None, 1)  # refuse what makes no sense before anything is built
         before, now = fleet.side(since, "from"), fleet.side(until, "to")
         first = page(None)
-        found = [change for _, change in zip(range(limit), _pages(page, "changes"), strict=False)]
+        found = [change for _, change in zip(range(limit), pages(page, "changes"), strict=False)]
     if as_json:
         _print_json({"from": first["from"], "to": first["to"], "changes": found})
         return
@@ -168,16 +177,6 @@ def _counters(found: Mapping[str, Any]) -> dict[str, int]:
     return {**found["devices"], **versions}
 
 
-def _pages(ask: Callable[[str | None], dict[str, Any]], member: str) -> Iterator[Any]:
-    after: str | None = None
-    while True:
-        page = ask(after)
-        yield from page[member]
-        after = page["meta"]["next"]
-        if after is None:
-            return
-
-
 @contextmanager
 def _fleet(data: Path | None) -> Iterator[Fleet]:
     settings = Settings.load(data=data)
@@ -194,7 +193,7 @@ def _fleet(data: Path | None) -> Iterator[Fleet]:
 def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table()
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in IDENTIFYING)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -18,13 +16,11 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.progress import Progress
-from rich.table import Table
 
+from deploy import simulate_command
 from deploy.api import Api
 from deploy.running import DataFolder, Process
-from deploy.simulator import Endpoint, SimulatedFleet
 from deploy.story import NotAsPromised, Story
 from shared.errors import Refused, Unavailable
 from shared.settings import Settings
@@ -44,6 +40,9 @@ def demo(
     mode: Annotated[
         Literal["embedded", "distributed"], typer.Option(help="Which platform to start for it.")
     ] = "embedded",
+    protocol: Annotated[
+        Literal["mqtt", "particle"], typer.Option(help="What the devices speak; particle: Photons, over TCP.")
+    ] = "mqtt",
     count: Annotated[int, typer.Option("--devices", min=3, max=2_000)] = 50,
     running: Annotated[bool, typer.Option(help="Use the platform that runs on the data folder.")] = False,
     kill_gateway: Annotated[
@@ -56,11 +55,14 @@ def demo(
     if kill_gateway and mode == "embedded":
         raise Refused("one_process", "--kill-gateway needs a gateway of its own: --mode distributed")
     try:
-        with _platform(mode, running, data) as gateways:
+        with _platform(mode, running, data) as (gateways, settings):
             urls = [str(gateway.http) for gateway in gateways]
-            endpoints = [gateway.mqtt for gateway in gateways if gateway.mqtt]
+            listeners = [gateway.mqtt if protocol == "mqtt" else gateway.particle for gateway in gateways]
+            endpoints = [listener for listener in listeners if listener]
             middle = partial(_kill_a_gateway, gateways) if kill_gateway else None
-            with Story(urls, endpoints, console, devices=count, in_the_middle=middle) as story:
+            keys = None if protocol == "mqtt" else simulate_command.keys_of(settings)
+            told = Story(urls, endpoints, console, devices=count, in_the_middle=middle, particle=keys)
+            with told as story:
                 story.tell()
     except NotAsPromised as failure:
         console.print(f"[red]✗ {failure}[/red]", highlight=False)
@@ -70,14 +72,19 @@ def demo(
 
 @devices.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="One device ID a line.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="One device ID a line; behind it, if you like, its key.")
+    ],
     product: Annotated[int, typer.Option(help="The product's ID.")],
     username: Username,
     password: Password,
     data: Data = None,
 ) -> None:
-    """Import a file of device IDs, of any length, with progress; ends with 1 if a line was refused (DEV-1)."""
-    with Api(str(_running(Settings.load(data=data).data)[0].http)) as api:
+    """Import a file of device IDs, of any length, with progress; ends with 1 if a line was refused (DEV-1).
+
+    Behind an ID may stand a comma and the device's public key: the DER of its SubjectPublicKeyInfo in base64.
+    """
+    with Api(str(DataFolder(Settings.load(data=data).data).running_gateways()[0].http)) as api:
         api.log_in(username, password)
         job = api.start_import(product, file.read_bytes())
         with Progress(console=console) as progress:
@@ -86,96 +93,28 @@ def import_file(
                 time.sleep(0.2)
                 job = api.import_state(product, job["id"])
                 progress.update(bar, completed=job["lines_done"])
-        console.print(f"{job['updated']} imported, {job['existing']} known already, {job['refused']} refused")
+        keys = f", {job['keys_set']} keys set" if job["keys_set"] else ""
+        console.print(f"{job['updated']} imported, {job['existing']} known already, {job['refused']} refused{keys}")
         for problem in api.import_problems(product, job["id"]):
             console.print(f"  {problem['reason']}: {problem['text']!r}", highlight=False, markup=False)
     raise typer.Exit(1 if job["refused"] else 0)
 
 
-@devices.command()
-def simulate(
-    product: Annotated[int, typer.Option(help="The product's ID; its devices get fresh tokens.")],
-    username: Username,
-    password: Password,
-    count: Annotated[int, typer.Option("--devices", min=1, max=10_000)] = 50,
-    version: Annotated[int, typer.Option(min=0, max=65_534, help="What they run at first.")] = 1,
-    import_new: Annotated[
-        bool, typer.Option("--import", help="Import new devices instead of taking those of the product.")
-    ] = False,
-    publish_every_s: Annotated[float, typer.Option(min=0.1)] = 5.0,
-    data: Data = None,
-) -> None:
-    """A simulated fleet on real MQTT connections: reports, publishes, takes firmware; until Ctrl-C."""
-    gateways = _running(Settings.load(data=data).data)
-    with Api(str(gateways[0].http)) as api:
-        api.log_in(username, password)
-        ids = _imported(api, product, count) if import_new else [one["id"] for one in api.devices(product)][:count]
-        if not ids:
-            raise Refused("no_devices", f"product {product} has no devices; import some, or use --import")
-        with console.status(f"fetching tokens for {len(ids)} devices"):
-            tokens = api.device_tokens(product, ids)
-    endpoints: list[Endpoint] = [gateway.mqtt for gateway in gateways if gateway.mqtt]
-    fleet = SimulatedFleet(tokens, product, version, endpoints, publish_every_s=publish_every_s)
-    asyncio.run(_live(fleet))
-
-
-async def _live(fleet: SimulatedFleet) -> None:
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, told.set)
-    with Live(console=console, refresh_per_second=2) as live:
-
-        async def until() -> None:
-            while not told.is_set():
-                live.update(_fleet_table(fleet))
-                try:
-                    await asyncio.wait_for(told.wait(), 0.5)
-                except TimeoutError:
-                    continue
-
-        await fleet.run(until)
-
-
-def _fleet_table(fleet: SimulatedFleet) -> Table:
-    table = Table(title=f"{len(fleet.devices)} simulated devices")
-    for heading in ("version", "devices", "connections made", "published", "updates taken"):
-        table.add_column(heading, justify="right")
-    for version in sorted({device.version for device in fleet.devices}):
-        those = [device for device in fleet.devices if device.version == version]
-        table.add_row(
-            str(version),
-            str(len(those)),
-            str(sum(device.connections for device in those)),
-            str(sum(device.published for device in those)),
-            str(sum(device.updates for device in those)),
-        )
-    return table
-
-
-def _imported(api: Api, product: int, count: int) -> list[str]:
-    ids = [secrets.token_hex(12) for _ in range(count)]
-    report = api.import_devices(product, "\n".join(ids).encode())
-    console.print(f"{report['updated']} devices imported", highlight=False)
-    return ids
-
-
-def _running(data: Path) -> list[Process]:
-    gateways = DataFolder(data).gateways()
-    if not gateways:
-        raise Unavailable(f"no platform runs on {data}; start one with `flotilla run` or `flotilla up`, or give --data")
-    return gateways
+devices.command("simulate")(simulate_command.simulate)
 
 
 @contextmanager
-def _platform(mode: str, running: bool, data: Path | None) -> Iterator[list[Process]]:
-    """The gateways of the running platform, or of one started for the occasion in a folder of its own."""
+def _platform(mode: str, running: bool, data: Path | None) -> Iterator[tuple[list[Process], Settings]]:
+    """Gateways and settings of the running platform, or of one started for the occasion in a folder of its own."""
     if running:
-        yield _running(Settings.load(data=data).data)
+        settings = Settings.load(data=data)
+        yield DataFolder(settings.data).running_gateways(), settings
         return
     with (
         tempfile.TemporaryDirectory(prefix="flotilla-demo-") as folder,
         started(mode, Path(folder), console) as gateways,
     ):
-        yield gateways
+        yield gateways, Settings.load({}, data=Path(folder))
 
 
 @contextmanager
@@ -185,7 +124,9 @@ def started(
     """A platform of its own in a child process, on free ports; stopped in order at the end. ``extra``: settings as
     environment variables, instead of those of this process."""
     word = "run" if mode == "embedded" else "up"
-    command = [sys.executable, "-m", "deploy.cli", word, "--data", str(folder), "--http-port", "0", "--mqtt-port", "0"]
+    command = [sys.executable, "-m", "deploy.cli", word, "--data", str(folder)]
+    for listener in ("http", "mqtt", "particle", "particle-udp"):
+        command += [f"--{listener}-port", "0"]
     environment = {name: text for name, text in os.environ.items() if not name.startswith("FLOTILLA_")}
     environment.update(extra or {})
     output = folder / "platform.log"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy import manifests
+from deploy.permissions_page import permissions_table
 from shared.events.catalogue import catalogue
 from shared.events.contracts import CONTRACTS
 from shared.settings import table
@@ -24,7 +25,20 @@ value of the wrong kind stops the start with a sentence that says which.
 PAGES: dict[str, Callable[[], str]] = {
     "docs/events.md": lambda: catalogue(CONTRACTS),
     "docs/settings.md": lambda: SETTINGS + table() + "\n",
+    "docs/security.md": lambda: with_part("docs/security.md", "permissions", permissions_table()),
 }
+
+
+def with_part(name: str, part: str, text: str) -> str:
+    """A page that is written by hand but for this part, which stands between two comments. Raises ``ValueError`` for a
+    page without them."""
+    begin, end = f"<!-- {part}: written by `make docs` -->\n", f"<!-- end of {part} -->\n"
+    page = (ROOT / name).read_text(encoding="utf-8")
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{name} has no part {part!r}")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def main(check: bool) -> int:

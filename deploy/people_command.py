@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.orgs.accounts import ACCOUNTS, Account, stream_of
-from services.orgs.addresses import account_of
-from services.orgs.forgetting import Forgetting
+from services.orgs.people.accounts import ACCOUNTS, Account, stream_of
+from services.orgs.people.addresses import account_of
+from services.orgs.people.forgetting import Forgetting
 from shared.clock import system_clock
 from shared.context import Context
 from shared.errors import NotFound
 from shared.events.fields import FORGOTTEN
-from shared.events.orgs import AccountCreated, AccountForgotten
+from shared.events.orgs import AccountCreated, AccountForgotten, EmailChanged
 from shared.people.open import open_contracts
 from shared.settings import Settings
 from shared.store.open import open_existing
@@ -36,13 +36,16 @@ _ACCOUNT_ID = re.compile(r"[0-9a-f]{24}")
 
 @app.command("list")
 def list_them(data: Data = None) -> None:
-    """Every account with its id, its address or that it is forgotten, and since when."""
+    """Every account with its id, its present address or that it is forgotten, and since when."""
     with _streams(Settings.load(data=data)) as streams:
         forgotten = {streams.contracts.decode(event).account_id: event for event in walk(streams.store, _FORGOTTEN)}
+        moved = (streams.contracts.decode(event) for event in walk(streams.store, _MOVED))
+        present = {event.account_id: event.email for event in moved}
         for recorded in walk(streams.store, _CREATED):
             created = streams.contracts.decode(recorded)
             end = forgotten.get(created.account_id)
-            email = "key is missing" if created.email == FORGOTTEN else created.email
+            address = present.get(created.account_id, created.email)
+            email = "key is missing" if address == FORGOTTEN else address
             shown, since = (FORGOTTEN, end.at) if end else (email, recorded.at)
             _say(f"{created.account_id}  {since:%Y-%m-%d %H:%M:%S}  {shown}")
 
@@ -72,6 +75,8 @@ def _announce(account_id: str, account: Account) -> None:
     _say(f"account {account_id}: {account.email}")
     _say("  destroyed   the key of its address, name, company and password, in all events and in every copy of them")
     _say("  ended       its tokens and its log-in; the address may sign up again")
+    if account.org_id is not None:
+        _say("  ended       its seat in the team, unless nobody else there has full access")
     if account.founded is not None:
         _say(f"  stays       the organization {account.founded.slug} ({account.founded.org_id}) that it founded")
     _say('  stays       every event, with "forgotten" in place of what was personal')
@@ -106,6 +111,7 @@ def _find(streams: Streams, who: str) -> tuple[str, Account]:
 
 
 _CREATED = Only(types=frozenset({AccountCreated.__name__}))
+_MOVED = Only(types=frozenset({EmailChanged.__name__}))
 _FORGOTTEN = Only(types=frozenset({AccountForgotten.__name__}))
 
 

@@ -30,6 +30,9 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 CONTROL_TIMEOUT_S = 30.0
+PORT_ATTEMPTS = 3
+"""A port that was free when it was chosen may be somebody's when the node, a second later, wants it."""
+PORT_TAKEN = ("port_already_used", "eaddrinuse")
 ERLANG_ARGUMENTS = "-start_epmd false +S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
 """Other nodes and ``rabbitmqctl`` reach it over the loopback only."""
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -101,12 +104,16 @@ class RabbitNode:
 
     def start(self) -> None:
         """Returns when it speaks AMQP. Raises ``Unavailable`` with the end of its log."""
-        self.begin()
-        try:
-            self.wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
+        for left in reversed(range(PORT_ATTEMPTS)):
+            self.begin()
+            try:
+                self.wait_until_ready()
+                return
+            except BaseException as error:
+                self.stop()
+                if not left or not any(sign in str(error) for sign in PORT_TAKEN):
+                    raise
+            self._port, self._distribution_port = free_ports(2)
 
     def begin(self) -> None:
         """Start without waiting. Raises ``Unavailable`` if RabbitMQ is not installed."""

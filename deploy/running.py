@@ -14,18 +14,23 @@ from pathlib import Path
 
 import msgspec
 
-from shared.errors import Refused
+from shared.errors import Refused, Unavailable
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process. ``http`` and ``mqtt`` (host and port) only for those that hold a gateway, ``bus`` (the broker's URL)
-    for the supervisor."""
+    """One process. ``http`` and where devices connect (host and port) only for those that hold a gateway, ``bus`` (the
+    broker's URL) for the supervisor."""
 
     name: str
     pid: int
     http: str | None = None
     mqtt: tuple[str, int] | None = None
     bus: str | None = None
+    particle: tuple[str, int] | None = None
+    particle_udp: tuple[str, int] | None = None
+    mqtts: tuple[str, int] | None = None
+    mqtt_ws: tuple[str, int] | None = None
+    mqtt_wss: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +93,11 @@ class DataFolder:
     def gateways(self) -> list[Process]:
         """Those of them that hold a gateway."""
         return [process for process in self.processes() if process.http]
+
+    def running_gateways(self) -> list[Process]:
+        """The same. Raises ``Unavailable`` if there is none."""
+        found = self.gateways()
+        if not found:
+            hint = "start one with `flotilla run` or `flotilla up`, or give --data"
+            raise Unavailable(f"no platform runs on {self.path}; {hint}")
+        return found

@@ -1,7 +1,7 @@
 """The main job as a story: from a sign-up to a fleet that runs the released firmware, each step checked.
 
-Runs against a platform that is up already, as its users would: HTTP for the team, MQTT for the devices. ``flotilla
-demo`` tells it; the acceptance tests run it in every mode.
+Runs against a platform that is up already, as its users would: HTTP for the team, MQTT or Particle's protocol for the
+devices. ``flotilla demo`` tells it; the acceptance tests run it in every mode.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.api import Api, ApiError
-from deploy.simulator import Endpoint, SimulatedFleet
+from deploy.simulation.conditions import Conditions
+from deploy.simulation.counts import Counts
+from deploy.simulation.device import Endpoint
+from deploy.simulation.enlisting import PHOTON, Keys, Plan, SimulatedProtocol, enlist
+from deploy.simulation.fleet import SimulatedFleet
+from deploy.simulation.modules import build_module
 from shared.errors import FlotillaError
 
 PATIENCE_S = 60.0
 """How long a step may take before the story has failed."""
+PUBLISH_EVERY_S = 2.0
 IMAGE_BYTES = 96 * 1024 + 7
 """Size of the demo's firmware: not a multiple of any chunk size."""
 
@@ -108,13 +114,15 @@ class EventWatch:
 
 @dataclass
 class Story:
-    """One run of the main job. ``api_urls`` and ``endpoints`` are those of all gateways."""
+    """One run of the main job. ``api_urls`` and ``endpoints`` are those of all gateways. With ``particle``, keys of
+    devices and gateways, the product is one of Photons, and ``endpoints`` are for them."""
 
     api_urls: Sequence[str]
     endpoints: Sequence[Endpoint]
     console: Console
     devices: int = 50
     in_the_middle: Callable[[Story], None] | None = None
+    particle: Keys | None = None
     product_id: int = 0
     ids: list[str] = field(default_factory=list)
     _step: int = 0
@@ -122,7 +130,7 @@ class Story:
     def __post_init__(self) -> None:
         self._apis = ExitStack()
         self.api = self.watched = self._apis.enter_context(Api(self.api_urls[0]))
-        self.image = secrets.token_bytes(IMAGE_BYTES)
+        self.image = b""
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +157,8 @@ class Story:
             self._flash_one()
             self._release(fleet)
             self._watch(watch)
+            if self.particle is not None:
+                self._call()
             self._end()
         finally:
             watch.stop()
@@ -163,8 +173,11 @@ class Story:
         self.watched = self.at(self.api_urls[-1])
         organization = self.api.create_organization(f"Brewers {suffix}", f"brewers-{suffix}")
         self._check(organization["subscription"]["state"] == "trialing", "the organization is in its trial")
-        product = self.api.create_product(organization["slug"], "Kettle", "A kettle that can be called", "mqtt")
+        device_type = "mqtt" if self.particle is None else "Photon"
+        product = self.api.create_product(organization["slug"], "Kettle", "A kettle that can be called", device_type)
         self.product_id = product["id"]
+        code = secrets.token_bytes(IMAGE_BYTES)
+        self.image = code if self.particle is None else build_module(self.product_id, 2, code)
         self._done(f"{email} · organization {organization['slug']} · product {product['name']} = {self.product_id}")
 
     def import_devices(self) -> None:
@@ -181,11 +194,19 @@ class Story:
         self._done(f"{report['updated']} imported · line {problem['line']} refused: {problem['reason']}")
 
     def _simulated(self) -> SimulatedFleet:
-        tokens = self.api.device_tokens(self.product_id, self.ids)
-        return SimulatedFleet(tokens, self.product_id, 1, self.endpoints)
+        counts = Counts()
+        conditions = Conditions(telemetry_every_s=PUBLISH_EVERY_S)
+        plan = Plan(self.product_id, 1, PHOTON, {self._protocol: self.endpoints}, conditions)
+        devices = enlist(self.api, plan, {self._protocol: self.ids}, self.particle, counts, lambda what, more: None)
+        return SimulatedFleet(devices, counts)
+
+    @property
+    def _protocol(self) -> SimulatedProtocol:
+        return "mqtt" if self.particle is None else "particle"
 
     def _connect(self) -> None:
-        self._say("The devices connect over MQTT and report product and version")
+        spoken = "MQTT" if self.particle is None else "Particle's protocol"
+        self._say(f"The devices connect over {spoken} and report product and version")
         self._await(lambda: self._versions() == {1: self.devices}, "every device reports version 1")
         self._await(lambda: self._online() == self.devices, "every device is online")
         self._done(f"{self._online()} online, all on version 1")
@@ -228,6 +249,15 @@ class Story:
             self._await(lambda: watch.counts["spark/status online"] >= 2 * self.devices, "devices coming online")
             self._await(lambda: watch.counts["spark/flash/status success"] >= self.devices, "updates that succeeded")
         self._done(" · ".join(f"{name}: {count}" for name, count in sorted(watch.counts.items())))
+
+    def _call(self) -> None:
+        device = self.ids[-1]
+        self._say(f"A function of a device is called, and a variable read: {device}")
+        returned = self.api.call_function(self.product_id, device, "brew", "tea")
+        self._check(returned == 1, f"it has brewed once, not {returned} times")
+        name = self.api.read_variable(self.product_id, device, "name")
+        self._check(str(name).startswith("kettle-"), f"its name is {name}")
+        self._done(f"brew returned {returned} · name is {name}")
 
     def _end(self) -> None:
         self._say("The fleet")

@@ -71,6 +71,11 @@ class Supervisor:
                 gateway=name,
                 http_port=_port(settings.http_port, index),
                 mqtt_port=_port(settings.mqtt_port, index),
+                mqtts_port=_port(settings.mqtts_port, index),
+                mqtt_ws_port=_port(settings.mqtt_ws_port, index),
+                mqtt_wss_port=_port(settings.mqtt_wss_port, index),
+                particle_tcp_port=_port(settings.particle_tcp_port, index),
+                particle_udp_port=_port(settings.particle_udp_port, index, socket.SOCK_DGRAM),
                 log=f"sqlite:///{settings.data / f'gateway-{name}' / 'log.db'}",
             )
             child = self._add(f"gateway-{name}", ["gateway"], own)
@@ -100,7 +105,7 @@ class Supervisor:
         for child in reversed(self._children):
             if child.process is not None and child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
+        deadline = time.monotonic() + STOP_S + self._settings.drain_s
         for child in reversed(self._children):
             _end(child, max(0.1, deadline - time.monotonic()), self._say)
         if self._node is not None:
@@ -140,7 +145,7 @@ class Supervisor:
         while time.monotonic() < deadline:
             for process in self._folder.processes():
                 if process.name == child.name and child.process is not None and process.pid == child.process.pid:
-                    where = "" if process.http is None else f" · {process.http} · mqtt {process.mqtt}"
+                    where = "" if process.http is None else f" · {process.http}"
                     self._say(f"{child.name} is up (pid {process.pid}){where}")
                     return
             if child.process is not None and child.process.poll() is not None:
@@ -174,11 +179,13 @@ def _end(child: Child, patience_s: float, say: Callable[[str], None]) -> None:
         say(f"{child.name} stopped")
 
 
-def _port(first: int, index: int) -> int:
-    """The port of the ``index``-th gateway; 0 becomes a free one now, so that a restart finds the same."""
+def _port(first: int, index: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """The port of the ``index``-th gateway; 0 becomes a free one now, so that a restart finds the same; -1 is off."""
+    if first < 0:
+        return first
     if first > 0:
         return first + index
-    with socket.socket() as probe:
+    with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
         chosen: int = probe.getsockname()[1]
     return chosen

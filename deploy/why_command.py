@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
+from deploy.wide import people_console
 from services.devices.why import why
 from services.orgs.views import ACCOUNTS
 from shared.bus.providers import WorkerViews
@@ -26,7 +26,7 @@ from shared.projections.database import Database
 from shared.settings import Settings
 from shared.store.open import open_existing
 
-console = Console()
+console = people_console()
 
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -41,7 +41,7 @@ def why_command(
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
-        console.print(tree(answer, system_clock()), highlight=False, soft_wrap=True)
+        console.print(tree(answer, system_clock()), highlight=False)
 
 
 def look(settings: Settings, device_id: str) -> dict[str, Any]:

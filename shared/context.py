@@ -10,17 +10,24 @@ from shared.store.port import Position
 
 MAX_PLACE = 256
 """Characters of a ``causation_place`` that are kept; no stream of ours has so long a name."""
+MAX_TEXT = 256
+"""The same of where a command comes from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """The circumstances of a command or query.
 
-    ``actor``: ``account:<id>``, ``device:<id>``, ``system:<service>`` or ``anonymous``. ``command_id`` is the same when
+    ``actor``: ``account:<id>``, ``customer:<id>``, ``client:<id>`` (an OAuth client for itself), ``device:<id>``,
+    ``system:<service>`` or ``anonymous``. ``command_id`` is the same when
     the command is repeated, so that its events get the same ids. ``causation_id`` is the event that a reaction
     answers, and ``causation_place`` its ``<stream>@<version>``, by which it is found again; ``correlation_id`` is the
     first command of the whole chain. ``after`` is the position that the caller has already seen: an answer must not be
     older.
+
+    For the audit, where somebody asks from outside: ``token`` is the id of the access token, ``address`` where the
+    request came from (a person's is sealed already, see ``shared.people.addresses``), ``about`` whose team may see it:
+    ``<organization>`` or ``<organization>/<product>``. A reaction has none of them.
     """
 
     command_id: UUID
@@ -30,6 +37,9 @@ class Context:
     causation_place: str | None = None
     source: str = ""
     after: Position | None = None
+    token: str | None = None
+    address: str | None = None
+    about: str | None = None
 
     @classmethod
     def new(cls, actor: str, source: str, command_id: UUID | None = None) -> Context:
@@ -51,6 +61,9 @@ class Context:
             "causation_place": self.causation_place,
             "source": self.source,
             "after": None if self.after is None else str(self.after),
+            "token": self.token,
+            "address": self.address,
+            "about": self.about,
         }
         return {key: text for key, text in texts.items() if text is not None}
 
@@ -62,13 +75,27 @@ class Context:
         command_id = UUID(str(sent)) if sent else uuid5(UUID(int=0), call_id)
         after = data.get("after")
         causation = data.get("causation_id")
-        place = data.get("causation_place")
         return cls(
             command_id=command_id,
             actor=str(data.get("actor") or "anonymous"),
             correlation_id=str(data.get("correlation_id") or command_id),
             causation_id=str(causation) if causation else None,
-            causation_place=str(place)[:MAX_PLACE] if place else None,
+            causation_place=_kept(data, "causation_place", MAX_PLACE),
             source=str(data.get("source") or source),
             after=Position(int(str(after))) if after else None,
+            token=_kept(data, "token"),
+            address=_kept(data, "address"),
+            about=_kept(data, "about"),
         )
+
+
+def about(org_id: str | None, product_id: int | None) -> str | None:
+    """Whose team may see a command on a thing of this organization and product."""
+    if org_id is None:
+        return None
+    return org_id if product_id is None else f"{org_id}/{product_id}"
+
+
+def _kept(data: Mapping[str, object], name: str, most: int = MAX_TEXT) -> str | None:
+    text = data.get(name)
+    return str(text)[:most] if text else None

@@ -10,6 +10,7 @@
       Misuse           our own code broke it: a bug
       Unavailable      store, broker or device does not answer: retry with back-off
         Unknown        no answer, and the thing may have happened: repeat with the same ids
+        NotServed      nobody was there to be asked
 
 Each crosses the bus by name and comes out as the same class (``shared.bus.errors``); the gateway maps them to
 HTTP in one table. All arguments are text, because nameko's wire turns every other argument into text.
@@ -74,3 +75,7 @@ class Unavailable(FlotillaError):
 
 class Unknown(Unavailable):
     """No answer came, and the thing may have happened: repeat it with the same ids and versions."""
+
+
+class NotServed(Unavailable):
+    """Nobody serves what was asked for; nothing happened, and whoever serves it may come back."""

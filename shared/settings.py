@@ -49,11 +49,49 @@ class Settings:
     http_port: int = _setting(8080, "HTTP API")
     mqtt_port: int = _setting(1883, "MQTT without TLS")
     mqtts_port: int = _setting(-1, "MQTT over TLS (needs a certificate)")
+    mqtt_ws_port: int = _setting(-1, "MQTT over WebSocket without TLS, path `/mqtt`")
+    mqtt_wss_port: int = _setting(-1, "MQTT over WebSocket with TLS (needs a certificate), path `/mqtt`")
+    particle_tcp_port: int = _setting(5683, "Particle's protocol over TCP (Photon, P0, P1, Core)")
+    particle_udp_port: int = _setting(5684, "Particle's protocol over DTLS (Electron and later devices)")
+    device_keys: str = _setting(
+        "",
+        "folder of the keys that Particle devices know this installation by, made at the first start; the same for all "
+        "gateways (default: `<data>/device-keys`)",
+    )
+    update_transfers: int = _setting(500, "firmware images that a gateway transfers at once; other devices wait")
+    update_bytes_per_s: int = _setting(
+        0, "bytes of firmware a second that a gateway sends to all its devices together; 0: no limit"
+    )
+    update_device_bytes_per_s: int = _setting(0, "the same for each device; 0: no limit")
+    connections_per_address: int = _setting(
+        50_000, "connections of devices from one address (an IPv4 address or an IPv6 /64) to one gateway; 0: no limit"
+    )
+    streams_per_token: int = _setting(
+        20, "event streams over HTTP that one login has open at one gateway, and one customer with all of theirs"
+    )
+    streams_per_organization: int = _setting(
+        1_000, "the same of an organization's team, and of all its customers together"
+    )
+    drain_s: float = _setting(20.0, "seconds over which a gateway that is stopped ends its devices' sessions")
     tls_certificate: str = _setting("", "file with the certificate chain, PEM")
     tls_key: str = _setting("", "file with its private key, PEM")
     lease_s: int = _setting(15, "a gateway that is silent for so long has its devices put offline")
     workers: int = _setting(8, "worker threads of each service")
-    mail: str = _setting("", "outbox folder for mails (default: `<data>/mail`)")
+    public_clients: str = _setting(
+        "particle,particle-api,particle-cli,CLI2,user",
+        "OAuth clients that need no registration and no secret, for passwords and refresh tokens only",
+    )
+    mail: str = _setting("", "folder that mail is written to while there is no SMTP server (default: `<data>/mail`)")
+    smtp: str = _setting(
+        "", "SMTP server: `smtp://user:password@host:port?tls=required` (or `optional`, `off`), or `smtps://…`"
+    )
+    mail_from: str = _setting("Flotilla <no-reply@localhost>", "what mail comes from: a name and an address")
+    mail_per_minute: int = _setting(0, "mails a minute that are sent at most, after the first 20; 0: no limit")
+    url: str = _setting("", "where people and devices reach the gateway, for links in mail (default: its own address)")
+    trusted_proxies: str = _setting(
+        "127.0.0.1,::1",
+        "addresses and networks of proxies whose `X-Forwarded-For` says where an HTTP call comes from (empty: none)",
+    )
     log_level: str = _setting("info", "`debug`, `info`, `warning` or `error`")
 
     @classmethod
@@ -81,7 +119,9 @@ class Settings:
             db=self.db or f"sqlite:///{data / 'views'}",
             keys=self.keys or f"sqlite:///{data / 'keys'}",
             blobs=self.blobs or f"file://{data / 'blobs'}",
+            device_keys=self.device_keys or str(data / "device-keys"),
             mail=self.mail or str(data / "mail"),
+            url=self.url or f"http://{self.host}:{self.http_port}",
         )
 
     def environment(self) -> dict[str, str]:

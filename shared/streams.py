@@ -59,12 +59,15 @@ class Streams:
         self.contracts = contracts
         self._pause = pause
 
-    def load(self, aggregate: Aggregate[State, Command], stream: str) -> Loaded[State]:
-        """Fold a stream; one that does not exist is the initial state."""
+    def load(self, aggregate: Aggregate[State, Command], stream: str, until: int | None = None) -> Loaded[State]:
+        """Fold a stream, or what it was before the event of version ``until``; one that does not exist is the initial
+        state."""
         try:
             recorded = self.store.read(stream)
         except StreamNotFound:
             recorded = []
+        if until is not None:
+            recorded = [event for event in recorded if event.version < until]
         state = aggregate.initial
         for event in recorded:
             state = aggregate.evolve(state, self.contracts.decode(event))
@@ -168,6 +171,11 @@ class Streams:
             return Handled(loaded.state, [], loaded.version, loaded.position)
         new = [self.contracts.encode(event, index, context, stream=stream) for index, event in enumerate(events)]
         return loaded, events, Append(stream, loaded.expected, new)
+
+    def repeated(self, aggregate: Aggregate[State, Command], stream: str, context: Context) -> Handled[State] | None:
+        """What this very command did to the stream, if it ran before; for whoever must look at more than ``decide``
+        sees, which its own effects may have changed."""
+        return self._repeated(stream, self.load(aggregate, stream), context)
 
     def _repeated(self, stream: str, loaded: Loaded[State], context: Context) -> Handled[State] | None:
         if not loaded.recorded:

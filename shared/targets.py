@@ -9,7 +9,8 @@ denied            nothing                                                     DE
 other_product     nothing: it reports another product and is not forced       DEV-3
 development       nothing, but a version that was flashed *now* is delivered  DEV-5, contract 7.5
 locked            the locked version                                          FW-3
-released          the product's released version                              FW-4
+released          the version that is released for it: to one of its groups,  FW-4, contract 7.4
+                  the highest of several, or else the product's default
 nothing_released  nothing                                                     FW-4
 ================  ==========================================================  =============================
 
@@ -18,6 +19,7 @@ nothing_released  nothing                                                     FW
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,6 +101,19 @@ class Explanation:
         """Whether it was told to run the released version and does, or will."""
         wanted = None if self.target is None else self.target.version
         return wanted is not None and wanted == self.released_version and self.delivery != "failing"
+
+
+def released_for(groups: Iterable[str], group_releases: Mapping[str, int], default: int | None) -> int | None:
+    """The version that is released for a device in these groups, of a product whose releases these are."""
+    return max((group_releases[group] for group in groups if group in group_releases), default=default)
+
+
+def with_groups(group_releases: Mapping[str, int], version: int, groups: Iterable[str]) -> dict[str, int]:
+    """The releases of a product by group after this version was released to these groups and to no other; a group has
+    one release at a time (contract 9.4)."""
+    wanted = dict.fromkeys(sorted(groups), version)
+    kept = {group: other for group, other in group_releases.items() if other != version and group not in wanted}
+    return dict(sorted({**kept, **wanted}.items()))
 
 
 def counted_product(membership: Membership, reported_product: int | None) -> int | None:

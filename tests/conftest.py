@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +25,32 @@ if TYPE_CHECKING:
 os.environ["COLUMNS"] = "400"
 """So wide are the tables of commands: their consoles are made while tests are collected, and ask then."""
 IMAGE = "rabbitmq:3.13-alpine"
+LONGEST_ID = 80
+"""Characters of a parameter that a test is named by."""
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
+
+LONG = (
+    "bus/test_cluster.py",
+    "deploy/test_rabbitmq.py",
+    "bus/test_outage.py",
+    "faults/test_relay_replicas.py",
+    "acceptance/test_main_job.py",
+    "clients/test_schemathesis.py",
+    "faults/test_gateway_killed.py",
+    "deploy/test_backup_whole.py",
+)
+"""Modules with tests of ten seconds and more."""
 
 settings.register_profile("flotilla", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("flotilla")  # a busy machine is no failure
 _guard = Guard()
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Mark every test with its group."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with its group, and begin with what takes long: nobody shall wait for it in the end."""
     _as_wide_as_the_terminal()
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
     for item in items:
         group = group_of(item.path, {marker.name for marker in item.iter_markers()})
         item.add_marker(group)
@@ -50,6 +65,12 @@ def pytest_xdist_setupnodes() -> None:
 def _as_wide_as_the_terminal() -> None:
     """So are pytest's own lines."""
     os.environ.pop("COLUMNS", None)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes and long texts may be made by chance (keys, certificates, masks), and all processes that share a run must
+    have the same names of tests: so those are named by their place."""
+    return argname if isinstance(val, bytes) or (isinstance(val, str) and len(val) > LONGEST_ID) else None
 
 
 @pytest.hookimpl(wrapper=True)

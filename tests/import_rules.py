@@ -1,6 +1,7 @@
 """Which module may import what, read from the source: run by ``make check`` and by the tests.
 
-Services do not import each other; ``shared`` imports no service; pure modules (aggregates, views, codecs) import no
+Services do not import each other; ``shared`` imports no service; device protocols do not import each other, and nothing
+of the gateway imports one but the module that wires them; pure modules (aggregates, views, codecs) import no
 I/O. A module is pure when it is in ``PURE``; a new aggregate, view or codec belongs there.
 """
 
@@ -13,19 +14,27 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("orgs", "devices", "firmware", "billing", "gateway")
+PROTOCOLS = ("mqtt", "particle")
+WIRES_PROTOCOLS = "services/gateway/protocols.py"
 
 PURE = (
     "shared/aggregates.py",
     "shared/auth/permissions.py",
     "shared/bus/queue_kinds.py",
+    "shared/comparing.py",
     "shared/context.py",
     "shared/errors.py",
     "shared/events/billing.py",
+    "shared/events/customers.py",
     "shared/events/devices.py",
     "shared/events/fields.py",
     "shared/events/firmware.py",
     "shared/events/gateway.py",
+    "shared/events/groups.py",
+    "shared/events/metadata.py",
+    "shared/events/oauth.py",
     "shared/events/orgs.py",
+    "shared/events/transfers.py",
     "shared/ids.py",
     "shared/projections/folding.py",
     "shared/projections/past_moments.py",
@@ -36,14 +45,23 @@ PURE = (
     "shared/targets.py",
     "shared/times.py",
     "services/billing/subscriptions.py",
+    "services/devices/applying.py",
+    "services/devices/attribute_view.py",
+    "services/devices/attributes.py",
     "services/devices/changes.py",
+    "services/devices/claim_window.py",
+    "services/devices/claims.py",
+    "services/devices/details.py",
     "services/devices/device.py",
     "services/devices/device_object.py",
     "services/devices/fleet.py",
     "services/devices/gateways.py",
+    "services/devices/group_view.py",
+    "services/devices/groups.py",
     "services/devices/id_file.py",
     "services/devices/import_views.py",
     "services/devices/imports.py",
+    "services/devices/misbehaviours.py",
     "services/devices/past_difference.py",
     "services/devices/products.py",
     "services/devices/why_links.py",
@@ -51,9 +69,25 @@ PURE = (
     "services/devices/why_story.py",
     "services/firmware/firmware_object.py",
     "services/firmware/modules.py",
+    "services/firmware/prefixes.py",
     "services/firmware/versions.py",
     "services/firmware/views.py",
+    "services/gateway/attribute_views.py",
+    "services/gateway/catching_up.py",
+    "services/gateway/customer_view.py",
+    "services/gateway/devices/attributes.py",
+    "services/gateway/devices/calls.py",
     "services/gateway/devices/conduct.py",
+    "services/gateway/devices/effects.py",
+    "services/gateway/devices/flashing.py",
+    "services/gateway/devices/identity.py",
+    "services/gateway/devices/latest.py",
+    "services/gateway/devices/newcomers.py",
+    "services/gateway/devices/packing.py",
+    "services/gateway/devices/limits.py",
+    "services/gateway/devices/throttle.py",
+    "services/gateway/devices/turns.py",
+    "services/gateway/devices/waiting.py",
     "services/gateway/devices/mqtt/effects.py",
     "services/gateway/devices/mqtt/packets.py",
     "services/gateway/devices/mqtt/properties.py",
@@ -61,22 +95,93 @@ PURE = (
     "services/gateway/devices/mqtt/topics.py",
     "services/gateway/devices/mqtt/violations.py",
     "services/gateway/devices/mqtt/writer.py",
+    "services/gateway/devices/particle/asking.py",
+    "services/gateway/devices/particle/blocks.py",
+    "services/gateway/devices/particle/coap.py",
+    "services/gateway/devices/particle/continuing.py",
+    "services/gateway/devices/particle/describe.py",
+    "services/gateway/devices/particle/describing.py",
+    "services/gateway/devices/particle/describing_fact.py",
+    "services/gateway/devices/particle/device_limits.py",
+    "services/gateway/devices/particle/device_messages.py",
+    "services/gateway/devices/particle/device_reading.py",
+    "services/gateway/devices/particle/device_updates.py",
+    "services/gateway/devices/particle/dtls/cookies.py",
+    "services/gateway/devices/particle/dtls/flight.py",
+    "services/gateway/devices/particle/dtls/inbox.py",
+    "services/gateway/devices/particle/dtls/key_schedule.py",
+    "services/gateway/devices/particle/dtls/limits.py",
+    "services/gateway/devices/particle/dtls/messages.py",
+    "services/gateway/devices/particle/dtls/pace.py",
+    "services/gateway/devices/particle/dtls/records.py",
+    "services/gateway/devices/particle/dtls/refusals.py",
+    "services/gateway/devices/particle/dtls/window.py",
+    "services/gateway/devices/particle/effects.py",
+    "services/gateway/devices/particle/events.py",
+    "services/gateway/devices/particle/exchange.py",
+    "services/gateway/devices/particle/goodbye.py",
+    "services/gateway/devices/particle/handshakes.py",
+    "services/gateway/devices/particle/hello.py",
+    "services/gateway/devices/particle/inbox.py",
+    "services/gateway/devices/particle/limits.py",
+    "services/gateway/devices/particle/messages.py",
+    "services/gateway/devices/particle/metrics.py",
+    "services/gateway/devices/particle/questions.py",
+    "services/gateway/devices/particle/requests.py",
+    "services/gateway/devices/particle/sender.py",
+    "services/gateway/devices/particle/sender_classic.py",
+    "services/gateway/devices/particle/sender_v3.py",
+    "services/gateway/devices/particle/sending.py",
+    "services/gateway/devices/particle/server_messages.py",
+    "services/gateway/devices/particle/subscribing.py",
+    "services/gateway/devices/particle/told.py",
+    "services/gateway/devices/particle/transfer.py",
+    "services/gateway/devices/particle/udp_limits.py",
+    "services/gateway/devices/particle/update_messages.py",
+    "services/gateway/devices/particle/update_v3.py",
+    "services/gateway/devices/particle/values.py",
+    "services/gateway/devices/particle/violations.py",
+    "services/gateway/devices/subscriptions.py",
+    "services/gateway/devices/transfers.py",
     "services/gateway/devices/updates.py",
     "services/gateway/directory_views.py",
     "services/gateway/entries.py",
+    "services/gateway/filters.py",
+    "services/gateway/latest_view.py",
     "services/gateway/live.py",
-    "services/orgs/accounts.py",
+    "services/gateway/log_pages.py",
+    "services/gateway/stream_views.py",
+    "services/orgs/products/access_requests.py",
+    "services/orgs/people/account_commands.py",
+    "services/orgs/people/accounts.py",
+    "services/orgs/audit/audit_view.py",
+    "services/orgs/products/authorities.py",
+    "services/orgs/customers/customer_page.py",
+    "services/orgs/customers/customer_views.py",
+    "services/orgs/customers/customers.py",
+    "services/orgs/products/device_access.py",
+    "services/orgs/customers/beta.py",
+    "services/orgs/customers/beta_view.py",
+    "services/orgs/oauth/client_view.py",
+    "services/orgs/customers/guesses.py",
+    "services/orgs/people/links.py",
+    "services/orgs/oauth/clients.py",
+    "services/orgs/oauth/codes.py",
     "services/orgs/names.py",
     "services/orgs/objects.py",
-    "services/orgs/organizations.py",
-    "services/orgs/products.py",
+    "services/orgs/teams/organization_commands.py",
+    "services/orgs/teams/organizations.py",
+    "services/orgs/products/product_groups.py",
+    "services/orgs/products/products.py",
+    "services/orgs/products/questionnaire.py",
     "services/orgs/requests.py",
-    "services/orgs/tokens.py",
+    "services/orgs/oauth/tokens.py",
+    "services/orgs/customers/transfers.py",
     "services/orgs/views.py",
 )
 ALLOWED_IN_PURE = frozenset(
     """__future__ abc base64 binascii bisect collections copy dataclasses datetime decimal enum fractions functools
-    hashlib heapq hmac itertools json math msgspec operator re string struct types typing unicodedata uuid
+    hashlib heapq hmac ipaddress itertools json math msgspec operator re string struct types typing unicodedata uuid
     zlib""".split()  # noqa: SIM905
 )
 
@@ -104,8 +209,16 @@ def _of_layers(name: str, module: str) -> Iterator[str]:
         for other in SERVICES:
             if other != own and (module + ".").startswith(f"services.{other}."):
                 yield f"{name} imports {module}: services do not import each other"
+        yield from _of_protocols(name, module)
         if module.split(".")[0] == "deploy":
             yield f"{name} imports {module}: services know nothing of their deployment"
+
+
+def _of_protocols(name: str, module: str) -> Iterator[str]:
+    for protocol in PROTOCOLS:
+        inside = name == WIRES_PROTOCOLS or name.startswith(f"services/gateway/devices/{protocol}/")
+        if not inside and (module + ".").startswith(f"services.gateway.devices.{protocol}."):
+            yield f"{name} imports {module}: what all protocols share knows none of them"
 
 
 def _of_purity(name: str, module: str, pure: set[Path]) -> Iterator[str]:

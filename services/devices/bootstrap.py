@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.devices.applying import APPLYING
+from services.devices.attribute_view import ATTRIBUTES
+from services.devices.details import DETAILS
 from services.devices.fleet import FLEET
 from services.devices.gateways import GATEWAYS
+from services.devices.group_view import GROUPS_VIEW
 from services.devices.import_job import ImportJob
 from services.devices.import_views import IMPORT_PROBLEMS, IMPORTS
+from services.devices.misbehaviours import MISBEHAVIOURS
 from services.devices.presence import Presence
 from services.devices.products import PRODUCTS
 from services.devices.quarantine import KnownProducts
@@ -30,8 +35,19 @@ from shared.settings import Settings
 from shared.store.port import EventStore
 from shared.streams import Streams
 
-VIEWS = (FLEET, PRODUCTS, GATEWAYS, IMPORTS, IMPORT_PROBLEMS)
-PAST_VIEWS = (FLEET, PRODUCTS)
+VIEWS = (
+    FLEET,
+    DETAILS,
+    ATTRIBUTES,
+    MISBEHAVIOURS,
+    PRODUCTS,
+    GATEWAYS,
+    APPLYING,
+    GROUPS_VIEW,
+    IMPORTS,
+    IMPORT_PROBLEMS,
+)
+PAST_VIEWS = (FLEET, DETAILS, PRODUCTS)
 """What can be asked as of a past moment."""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.devices.device import (
+    MAX_GROUPS,
     ApproveDevice,
     DenyDevice,
     DescribeDevice,
@@ -23,17 +24,21 @@ from shared.ids import MAX_FIRMWARE_VERSION
 
 MAX_NAME = 128
 MAX_NOTES = 4_000
-MAX_GROUPS = 100
 _GROUP = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The steps, the fields as they will be, and the lock that is asked for, if one is."""
+    """The steps, the fields as they will be, the lock that is asked for, if one is, and the groups."""
 
     steps: tuple[Step, ...]
     fields: dict[str, Any]
     lock: LockDevice | None
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Groups that the device is put into."""
+        return frozenset().union(*(step.groups for step in self.steps if isinstance(step, GroupDevice)))
 
 
 def parse(changes: Mapping[str, Any]) -> Changes:
@@ -74,7 +79,7 @@ def _step(name: str, value: object) -> tuple[Step, Any]:
         case "quarantined", True:
             raise _invalid("only a device's own report puts it into quarantine")
         case "groups", list():
-            groups = _groups(value)
+            groups = group_names(value)
             return GroupDevice(groups), sorted(groups)
         case "desired_firmware_version", None:
             return UnlockDevice(), None
@@ -94,7 +99,8 @@ def _text(name: str, value: str | None, most: int) -> str:
     return text
 
 
-def _groups(value: list[Any]) -> frozenset[str]:
+def group_names(value: Sequence[Any]) -> frozenset[str]:
+    """Names that groups can have. Raises ``Refused("invalid_request")``."""
     if len(value) > MAX_GROUPS:
         raise _invalid(f"a device is in at most {MAX_GROUPS} groups")
     bad = next((group for group in value if not isinstance(group, str) or not _GROUP.fullmatch(group)), None)

@@ -1,33 +1,45 @@
-"""One device as its team sees it: which product it is a member of, and what the team decided about it.
+"""One device as its team sees it: which product it is a member of, what it proves itself with, whose it is, and what
+the team decided about it.
 
-Stream ``device-<device id>``. Rules DEV-1, DEV-3 to DEV-6, DEV-8, FW-3. A device is a member of one product at most;
-a quarantined one is a member that waits for a decision. Commands that name another product than the one it is a
-member of get ``NotFound``, except an import, which is refused with ``other_product``.
+Stream ``device-<device id>``. Rules DEV-1, DEV-3 to DEV-6, DEV-8, FW-3, CUS-5. A device is a member of one product at
+most; a quarantined one is a member that waits for a decision. Commands that name another product than the one it is a
+member of get ``NotFound``, except an import, which is refused with ``other_product``. Longer than most modules: one
+stream, one state.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from services.devices.attributes import Changes, Values, as_object, merged, needed, values_of
 from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.devices import (
+    AttributesDesired,
     DevelopmentMarked,
     DeviceApproved,
+    DeviceCertificateSet,
+    DeviceClaimed,
     DeviceDenied,
     DeviceDescribed,
     DeviceForced,
     DeviceGrouped,
     DeviceImported,
+    DeviceKeySet,
     DeviceLocked,
+    DeviceProvisioned,
     DeviceQuarantined,
     DeviceRemoved,
     DeviceTokenReplaced,
+    DeviceUnclaimed,
     DeviceUnlocked,
 )
+from shared.events.fields import KeyAlgorithm
 
 NOT_A_MEMBER = "Device not found for this product"
+MAX_GROUPS = 100
+"""That one device is in."""
 
 Event = (
     DeviceImported
@@ -42,16 +54,24 @@ Event = (
     | DeviceLocked
     | DeviceUnlocked
     | DeviceTokenReplaced
+    | DeviceKeySet
+    | DeviceCertificateSet
+    | DeviceProvisioned
+    | DeviceClaimed
+    | DeviceUnclaimed
+    | AttributesDesired
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ImportDevice:
-    """Make it a member; one in quarantine, or denied, is approved by it."""
+    """Make it a member; one in quarantine, or denied, is approved by it. ``key``: what it proves itself with; None
+    leaves that as it is."""
 
     device_id: str
     product_id: int
     forced: bool = False
+    key: SetKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +125,15 @@ class GroupDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class RegroupDevice:
+    """Put it into some groups and take it out of others; ``only_from``: only if it is in this one."""
+
+    add: frozenset[str] = frozenset()
+    remove: frozenset[str] = frozenset()
+    only_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LockDevice:
     """Bind it to a version; ``flash``: bring it there now."""
 
@@ -124,6 +153,35 @@ class ReplaceToken:
     token_digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class SetKey:
+    """Let it prove itself with this key (DER in base64), and with no earlier one. ``first_use``: the device brought
+    it, which counts only while there is none on record and the device is a full member."""
+
+    algorithm: KeyAlgorithm
+    public_key: str
+    first_use: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetCertificate:
+    """Recognize it by the certificate of this fingerprint, and by no earlier one."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class DesireAttributes:
+    """Want these attributes on the device, and some no more; those that are not named stay as they are."""
+
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class UnclaimDevice:
+    """Let it belong to nobody."""
+
+
 Step = (
     ApproveDevice
     | DenyDevice
@@ -132,9 +190,14 @@ Step = (
     | DescribeDevice
     | MarkDevelopment
     | GroupDevice
+    | RegroupDevice
     | LockDevice
     | UnlockDevice
     | ReplaceToken
+    | SetKey
+    | SetCertificate
+    | DesireAttributes
+    | UnclaimDevice
 )
 
 
@@ -147,12 +210,59 @@ class ChangeMember:
     steps: tuple[Step, ...]
 
 
-Command = ImportDevice | QuarantineDevice | ChangeMember
+@dataclass(frozen=True, slots=True)
+class ClaimDevice:
+    """Let it belong to this account or customer, being a full member of this product, or of whichever. ``invitee_id``:
+    whose activation code opens the product's private beta (PRD-4)."""
+
+    device_id: str
+    owner_id: str
+    invitee_id: str | None = None
+    product_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDevice:
+    """Let it belong to nobody, if it is this owner's and a member of this product still."""
+
+    device_id: str
+    product_id: int
+    owner_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Let it belong to somebody else, as its owner agreed to while it was theirs by this ``claim``: nothing happens if
+    it has been claimed anew since, or is no full member of this product."""
+
+    device_id: str
+    product_id: int
+    owner_id: str
+    claim: int
+    claimant_id: str
+    invitee_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionDevice:
+    """It showed its product's provisioning secret and gets one thing to authenticate with. ``create``: a device of no
+    product is made a member, with this name."""
+
+    device_id: str
+    product_id: int
+    token_digest: str | None
+    fingerprint: str | None
+    create: bool
+    name: str = ""
+
+
+Command = ImportDevice | QuarantineDevice | ChangeMember | ClaimDevice | ReleaseDevice | HandOver | ProvisionDevice
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What ``decide`` asks for. ``product_id`` is None while it is a member of no product."""
+    """What ``decide`` asks for. ``product_id`` is None while it is a member of no product; ``claims``: how often it was
+    claimed, in whichever product."""
 
     product_id: int | None = None
     forced: bool = False
@@ -164,6 +274,12 @@ class Device:
     groups: frozenset[str] = frozenset()
     locked_version: int | None = None
     token_digest: str | None = None
+    public_key: str | None = None
+    fingerprint: str | None = None
+    provisioned: bool = False
+    owner_id: str | None = None
+    claims: int = 0
+    desired: Values = field(default_factory=dict)
 
 
 def decide(state: Device, command: Command) -> list[Event]:
@@ -175,11 +291,30 @@ def decide(state: Device, command: Command) -> list[Event]:
             return [] if state.product_id is not None else [DeviceQuarantined(device_id, product_id)]
         case ChangeMember():
             return _replace(state, command)
+        case ClaimDevice():
+            return _claim(state, command)
+        case ReleaseDevice(device_id, product_id, owner_id):
+            is_theirs = (state.product_id, state.owner_id) == (product_id, owner_id)
+            return [DeviceUnclaimed(device_id, product_id, owner_id)] if is_theirs else []
+        case HandOver():
+            return _hand_over(state, command)
+        case ProvisionDevice():
+            return _provision(state, command)
         case _:
             assert_never(command)
 
 
 def _import(state: Device, command: ImportDevice) -> list[Event]:
+    events = _join(state, command)
+    if command.key is None:
+        return events
+    for event in events:
+        state = evolve(state, event)
+    keyed = _let_in(state, command.key, command.device_id, command.product_id)
+    return events if keyed is None else [*events, keyed]
+
+
+def _join(state: Device, command: ImportDevice) -> list[Event]:
     device_id, product_id, forced = command.device_id, command.product_id, command.forced
     if state.product_id is None:
         return [DeviceImported(device_id, product_id, forced)]
@@ -188,6 +323,50 @@ def _import(state: Device, command: ImportDevice) -> list[Event]:
     if state.quarantined or state.denied:
         return [DeviceApproved(device_id, product_id, forced or state.forced)]
     return [DeviceForced(device_id, product_id)] if forced and not state.forced else []
+
+
+def _claim(state: Device, command: ClaimDevice) -> list[Event]:
+    if state.product_id is None or command.product_id not in (None, state.product_id):
+        raise NotFound(NOT_A_MEMBER)
+    if state.quarantined or state.denied:
+        raise Refused("not_claimable", "the device is no full member of its product yet")
+    if state.owner_id is not None and state.owner_id != command.owner_id:
+        raise Refused("claimed_elsewhere", "the device belongs to someone else")
+    if state.owner_id == command.owner_id:
+        return []
+    return [DeviceClaimed(command.device_id, state.product_id, command.owner_id, command.invitee_id)]
+
+
+def _hand_over(state: Device, command: HandOver) -> list[Event]:
+    device_id, product_id, owner_id = command.device_id, command.product_id, command.owner_id
+    is_theirs = (state.product_id, state.owner_id, state.claims) == (product_id, owner_id, command.claim)
+    if not is_theirs or state.quarantined or state.denied:
+        return []
+    return [
+        DeviceUnclaimed(device_id, product_id, owner_id),
+        DeviceClaimed(device_id, product_id, command.claimant_id, command.invitee_id),
+    ]
+
+
+def _provision(state: Device, command: ProvisionDevice) -> list[Event]:
+    device_id, product_id = command.device_id, command.product_id
+    joined: list[Event] = []
+    if state.product_id is None and command.create:
+        joined = [DeviceImported(device_id, product_id, forced=False)]
+        if command.name:
+            joined.append(DeviceDescribed(device_id, product_id, command.name, ""))
+    elif state.product_id != product_id:
+        raise NotFound(NOT_A_MEMBER)
+    elif state.quarantined or state.denied:
+        raise Refused("not_provisionable", "the device is no full member of the product yet")
+    elif state.provisioned or state.token_digest is not None or state.fingerprint is not None:
+        raise Refused("already_provisioned", "the device has something to authenticate with already")
+    return [
+        *joined,
+        DeviceProvisioned(device_id, product_id, created=bool(joined)),
+        *([] if command.token_digest is None else [DeviceTokenReplaced(device_id, product_id, command.token_digest)]),
+        *([] if command.fingerprint is None else [DeviceCertificateSet(device_id, product_id, command.fingerprint)]),
+    ]
 
 
 def _replace(state: Device, command: ChangeMember) -> list[Event]:
@@ -224,13 +403,37 @@ def _step(state: Device, step: Step, device_id: str, product_id: int) -> Event |
             return DeviceLocked(device_id, product_id, version, flash) if is_new else None
         case UnlockDevice():
             return None if state.locked_version is None else DeviceUnlocked(device_id, product_id)
+        case ReplaceToken() | SetKey() | SetCertificate() | UnclaimDevice():
+            return _let_in(state, step, device_id, product_id)
         case _:
             return _describe(state, step, device_id, product_id)
 
 
+def _let_in(
+    state: Device, step: ReplaceToken | SetKey | SetCertificate | UnclaimDevice, device_id: str, product_id: int
+) -> Event | None:
+    match step:
+        case ReplaceToken(token_digest):
+            is_new = token_digest != state.token_digest
+            return DeviceTokenReplaced(device_id, product_id, token_digest) if is_new else None
+        case SetKey(algorithm, public_key, first_use):
+            if first_use and (state.public_key is not None or state.quarantined or state.denied):
+                return None
+            is_new = public_key != state.public_key
+            return DeviceKeySet(device_id, product_id, algorithm, public_key, first_use) if is_new else None
+        case SetCertificate(fingerprint):
+            is_new = fingerprint != state.fingerprint
+            return DeviceCertificateSet(device_id, product_id, fingerprint) if is_new else None
+        case UnclaimDevice():
+            owner_id = state.owner_id
+            return None if owner_id is None else DeviceUnclaimed(device_id, product_id, owner_id)
+        case _:
+            assert_never(step)
+
+
 def _describe(
     state: Device,
-    step: DescribeDevice | MarkDevelopment | GroupDevice | ReplaceToken,
+    step: DescribeDevice | MarkDevelopment | GroupDevice | RegroupDevice | DesireAttributes,
     device_id: str,
     product_id: int,
 ) -> Event | None:
@@ -248,18 +451,31 @@ def _describe(
             return DevelopmentMarked(device_id, product_id, development) if is_new else None
         case GroupDevice(groups):
             return None if groups == state.groups else DeviceGrouped(device_id, product_id, sorted(groups))
-        case ReplaceToken(token_digest):
-            is_new = token_digest != state.token_digest
-            return DeviceTokenReplaced(device_id, product_id, token_digest) if is_new else None
+        case RegroupDevice():
+            groups = _regrouped(state, step)
+            return None if groups == state.groups else DeviceGrouped(device_id, product_id, sorted(groups))
+        case DesireAttributes(changes):
+            values, removed = needed(state.desired, changes)
+            is_new = bool(values or removed)
+            return AttributesDesired(device_id, product_id, as_object(values), list(removed)) if is_new else None
         case _:
             assert_never(step)
+
+
+def _regrouped(state: Device, step: RegroupDevice) -> frozenset[str]:
+    if step.only_from is not None and step.only_from not in state.groups:
+        return state.groups
+    groups = (state.groups | step.add) - step.remove
+    if len(groups) > MAX_GROUPS:
+        raise Refused("invalid_request", f"a device is in at most {MAX_GROUPS} groups")
+    return groups
 
 
 def evolve(state: Device, event: Event) -> Device:
     """What the event makes true."""
     match event:
         case DeviceImported(_, product_id, forced):
-            return Device(product_id=product_id, forced=forced)
+            return Device(product_id=product_id, forced=forced, claims=state.claims)
         case DeviceForced():
             return replace(state, forced=True)
         case DeviceQuarantined(_, product_id):
@@ -269,7 +485,7 @@ def evolve(state: Device, event: Event) -> Device:
         case DeviceDenied():
             return replace(state, quarantined=False, denied=True)
         case DeviceRemoved():
-            return Device()
+            return Device(claims=state.claims)
         case DeviceDescribed(_, _, name, notes):
             return replace(state, name=name, notes=notes)
         case DevelopmentMarked(_, _, development):
@@ -280,8 +496,35 @@ def evolve(state: Device, event: Event) -> Device:
             return replace(state, locked_version=version)
         case DeviceUnlocked():
             return replace(state, locked_version=None)
+        case _:
+            return _evolve_access(state, event)
+
+
+def _evolve_access(
+    state: Device,
+    event: DeviceTokenReplaced
+    | DeviceKeySet
+    | DeviceCertificateSet
+    | DeviceProvisioned
+    | DeviceClaimed
+    | DeviceUnclaimed
+    | AttributesDesired,
+) -> Device:
+    match event:
         case DeviceTokenReplaced(_, _, token_digest):
             return replace(state, token_digest=token_digest)
+        case DeviceKeySet(_, _, _, public_key, _):
+            return replace(state, public_key=public_key)
+        case DeviceCertificateSet(_, _, fingerprint):
+            return replace(state, fingerprint=fingerprint)
+        case DeviceProvisioned():
+            return replace(state, provisioned=True)
+        case DeviceClaimed(_, _, owner_id):
+            return replace(state, owner_id=owner_id, claims=state.claims + 1)
+        case DeviceUnclaimed():
+            return replace(state, owner_id=None)
+        case AttributesDesired(_, _, values, removed):
+            return replace(state, desired=merged(state.desired, values_of(values), removed))
         case _:
             assert_never(event)
 

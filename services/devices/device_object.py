@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from services.devices.fleet import NEVER, NOTHING, membership
+from services.devices.products import released_version
 from shared.projections.view import Row
 from shared.targets import target
 from shared.times import iso
@@ -12,14 +14,17 @@ from shared.times import iso
 CELLULAR_PLATFORM = 10
 
 
-def device_object(row: Row, product: Row | None) -> dict[str, Any]:
-    """The device as its product's team sees it. ``product`` is its row of view ``products``.
+def device_object(
+    row: Row, product: Row | None, details: Row | None = None, owner: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The device as its product's team sees it. ``product`` is its row of view ``products``, ``details`` that of the
+    view of this name, which lists leave out; ``owner`` the owner's ``username``, and ``customer_id`` if it is one of
+    the product's customers; of an owner of whom nothing is said only the id is shown.
 
     ``firmware_update`` is an addition to the contract: the last attempt at an update and its fate (FW-7), or null.
     """
-    platform_id = product["platform_id"] if product else None
-    released_version = product["released_version"] if product else None
-    wanted = target(membership(row), row["reported_product"], released_version)
+    platform_id = _platform(product, details)
+    wanted = target(membership(row), row["reported_product"], released_version(product, row))
     heard_at = row["last_heard_at"]
     return {
         "id": row["device_id"],
@@ -40,9 +45,9 @@ def device_object(row: Row, product: Row | None) -> dict[str, Any]:
         "quarantined": row["quarantined"],
         "denied": row["denied"],
         "groups": row["groups"],
-        "owner": None,
-        "functions": None,
-        "variables": None,
+        **_owner(row["owner_id"], owner or {}),
+        "functions": details["functions"] if details else None,
+        "variables": details["variables"] if details else None,
         "status": "normal",
         "cellular": platform_id == CELLULAR_PLATFORM,
         "last_app": None,
@@ -50,6 +55,22 @@ def device_object(row: Row, product: Row | None) -> dict[str, Any]:
         "firmware_updates_forced": False,
         "firmware_update": _update(row),
     }
+
+
+def _owner(owner_id: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
+    if owner_id is None:
+        return {"owner": None}
+    customer_id = known.get("customer_id")
+    return {
+        "owner": known.get("username") or owner_id,
+        **({"user_id": owner_id} if customer_id is None else {"customer_id": customer_id}),
+    }
+
+
+def _platform(product: Row | None, details: Row | None) -> int | None:
+    """That of the product, until the device says otherwise."""
+    said = details["platform_id"] if details else None
+    return said if said is not None else product["platform_id"] if product else None
 
 
 def _update(row: Row) -> dict[str, Any] | None:

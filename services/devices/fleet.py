@@ -6,9 +6,10 @@ older session never overrides a newer one, and an offline fact counts only for t
 
 ``causes`` holds the positions of the gateways' events that made the row what it is, for ``why``: ``presence`` and
 ``session`` (the connection that it is about), ``version`` (the report) and ``version_update`` (the start of the attempt
-that brought it), ``update`` (the last fact of the last attempt) and ``update_started``. One column, because a row of
-more than 30 would be written in smaller statements (``shared.projections.rows``); None until a gateway saw the device,
-so an import pays nothing for it. Longer than most modules: one row, one fold.
+that brought it), ``update`` (the last fact of the last attempt) and ``update_started``, ``flash`` (the file that
+somebody wanted on it last). One column, so that an import
+pays for as few as can be; None until a gateway saw the device. What lists neither show nor filter by is in the views
+``details`` and ``attributes``. Longer than most modules: one row, one fold.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _OUTSIDE: Row = {
     "groups": [],
     "locked_version": None,
     "flash_pending": False,
+    "owner_id": None,
 }
 _UNSEEN: Row = {
     "reported_product": None,
@@ -75,6 +77,8 @@ _DECISIONS = (
     d.DeviceGrouped,
     d.DeviceLocked,
     d.DeviceUnlocked,
+    d.DeviceClaimed,
+    d.DeviceUnclaimed,
 )
 _SESSIONS = (g.DeviceConnected, g.SessionReplaced, g.DeviceDisconnected)
 _UPDATES = (g.UpdateStarted, g.UpdateAdvanced, g.UpdateInterrupted, g.UpdateSucceeded, g.UpdateFailed)
@@ -118,6 +122,10 @@ def _decided(row: Row, event: Any, _: Recorded) -> Row:
             lock: Row = {"locked_version": version, "flash_pending": pending}
             # locking it anew is the team's word to try this version again (FW-7), as the gateways' directory has it
             return {**lock, "update_failures": 0} if version == row["update_version"] else lock
+        case d.DeviceClaimed(_, _, owner_id):
+            return {"owner_id": owner_id}
+        case d.DeviceUnclaimed():
+            return {"owner_id": None}
         case _:
             return {"locked_version": None, "flash_pending": False}
 
@@ -226,10 +234,15 @@ def _update_caused(row: Row, event: Any, recorded: Recorded) -> dict[str, int]:
     return causes
 
 
+def _flashed(row: Row, event: g.FlashAsked, recorded: Recorded) -> Row:
+    return {"causes": _caused(row, recorded, "flash")}
+
+
 _CHANGES: Mapping[type, Callable[[Row, Any, Recorded], Row]] = {
     **dict.fromkeys(_DECISIONS, _decided),
     **dict.fromkeys(_SESSIONS, _present),
     g.FirmwareReported: _reported,
+    g.FlashAsked: _flashed,
     **dict.fromkeys(_UPDATES, _updated),
 }
 
@@ -257,6 +270,11 @@ def versions_scope(product_id: int) -> str:
     return f"product-{product_id}/version"
 
 
+def groups_scope(product_id: int) -> str:
+    """The scope of a product's groups: the devices in each."""
+    return f"product-{product_id}/group"
+
+
 SESSIONS_SCOPE = "sessions"
 """The scope of open sessions, by ``<epoch> <gateway>``."""
 
@@ -273,6 +291,8 @@ def tally(row: Row) -> Iterable[Counter]:
     for flag in ("online", "quarantined", "development"):
         if row[flag]:
             yield scope, flag
+    for group in row["groups"]:
+        yield groups_scope(product_id), group
     is_its_own = row["reported_product"] in (None, product_id)
     if row["shown_version"] == NOTHING or not is_its_own:
         return
@@ -282,7 +302,7 @@ def tally(row: Row) -> Iterable[Counter]:
 
 FLEET = View(
     name="fleet",
-    version=3,
+    version=6,
     key=("device_id",),
     columns={
         "device_id": str,
@@ -296,6 +316,7 @@ FLEET = View(
         "groups": list,
         "locked_version": int,
         "flash_pending": bool,
+        "owner_id": str,
         "reported_product": int,
         "reported_version": int,
         "shown_version": int,
@@ -316,7 +337,7 @@ FLEET = View(
         "update_reason": str,
         "causes": dict,
     },
-    events=(*_DECISIONS, *_SESSIONS, g.FirmwareReported, *_UPDATES),
+    events=(*_DECISIONS, *_SESSIONS, g.FirmwareReported, g.FlashAsked, *_UPDATES),
     keys=_keys,
     fold=fold,
     counted=(
@@ -324,6 +345,7 @@ FLEET = View(
         "epoch",
         "gateway",
         "product_id",
+        "groups",
         "forced",
         "quarantined",
         "denied",
@@ -339,5 +361,6 @@ FLEET = View(
         ("product_id", "connected_at", "device_id"),
         ("product_id", "shown_version", "device_id"),
         ("gateway", "epoch", "online", "device_id"),
+        ("owner_id", "device_id"),
     ),
 )

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.devices import listing
+from services.devices.attribute_view import ATTRIBUTES, attributes_object
+from services.devices.details import DETAILS
 from services.devices.device import NOT_A_MEMBER
 from services.devices.device_object import device_object
 from services.devices.fleet import FLEET, devices_scope, versions_scope
 from services.devices.listing import Listing
 from services.devices.members import known_id
+from services.devices.misbehaviours import MISBEHAVIOURS
 from services.devices.products import PRODUCTS
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound
-from shared.projections.view import Row
+from shared.projections.view import Row, View
+
+Owners = Callable[[list[str]], Mapping[str, Mapping[str, Any]]]
+"""Ids of owners to ``username``, ``customer_id`` and ``activation_code`` of those whom whoever asks may know."""
+MAX_OWNED = 10_000
+"""Devices of a page of customers that are told, the lowest IDs first."""
 
 
-def list_devices(views: WorkerViews, query: Listing) -> dict[str, Any]:
-    """A page of device objects with its ``meta``."""
+def list_devices(views: WorkerViews, query: Listing, owners: Owners) -> dict[str, Any]:
+    """A page of device objects with its ``meta``, and the customers whose devices are in it."""
     with views.read() as connection:
         found = listing.find(views, connection, query)
         product = _product(views, connection, query.product_id)
@@ -30,18 +39,67 @@ def list_devices(views: WorkerViews, query: Listing) -> dict[str, Any]:
         "total_pages": max(1, -(-found.total // query.per_page)),
         "next": found.next,
     }
-    return {"devices": [device_object(row, product) for row in found.rows], "customers": [], "meta": meta}
+    theirs = owners(sorted({row["owner_id"] for row in found.rows if row["owner_id"] is not None}))
+    return {
+        "devices": [device_object(row, product, None, theirs.get(row["owner_id"])) for row in found.rows],
+        "customers": [_customer(one) for one in theirs.values() if one["customer_id"] is not None],
+        "meta": meta,
+    }
 
 
-def get_device(views: WorkerViews, product_id: int, text: object) -> dict[str, Any]:
-    """One member. Raises ``NotFound``."""
+def _customer(owner: Mapping[str, Any]) -> dict[str, Any]:
+    code = owner.get("activation_code")
+    shown = {"id": owner["customer_id"], "username": owner["username"]}
+    return shown if code is None else {**shown, "activation_code": code}
+
+
+def owned_devices(views: WorkerViews, product_id: int, owner_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What these owners have in the product, with what the page of customers shows of it (CUS-6)."""
     fleet = views.table(FLEET)
-    query = sa.select(fleet).where(fleet.c.device_id == known_id(text), fleet.c.product_id == product_id)
+    theirs = sa.select(fleet).where(fleet.c.owner_id.in_(owner_ids), fleet.c.product_id == product_id)
     with views.read() as connection:
-        row = connection.execute(query).mappings().one_or_none()
-        if row is None:
-            raise NotFound(NOT_A_MEMBER)
-        return device_object(dict(row), _product(views, connection, product_id))
+        rows = connection.execute(theirs.order_by(fleet.c.device_id).limit(MAX_OWNED)).mappings().all()
+    shown = ("id", "product_id", "last_ip_address", "firmware_version", "online", "last_heard")
+    found = [(row["owner_id"], device_object(dict(row), None)) for row in rows]
+    return [{"owner_id": owner_id, **{name: device[name] for name in shown}} for owner_id, device in found]
+
+
+def get_device(views: WorkerViews, product_id: int, text: object, owners: Owners) -> dict[str, Any]:
+    """One member, with what lists leave out. Raises ``NotFound``."""
+    with views.read() as connection:
+        row = _member(views, connection, product_id, text)
+        product = _product(views, connection, product_id)
+        details = _of_device(views, connection, DETAILS, row["device_id"])
+    owner_id = row["owner_id"]
+    owner = None if owner_id is None else owners([owner_id]).get(owner_id)
+    return device_object(row, product, details, owner)
+
+
+def get_attributes(views: WorkerViews, product_id: int, text: object) -> dict[str, Any]:
+    """A member's attributes, reported and desired. Raises ``NotFound``."""
+    with views.read() as connection:
+        row = _member(views, connection, product_id, text)
+        return attributes_object(_of_device(views, connection, ATTRIBUTES, row["device_id"]))
+
+
+def list_misbehaviours(views: WorkerViews, product_id: int, text: object) -> list[dict[str, Any]]:
+    """The last times that a member broke its protocol, the newest first. Raises ``NotFound``."""
+    with views.read() as connection:
+        row = _member(views, connection, product_id, text)
+        found = _of_device(views, connection, MISBEHAVIOURS, row["device_id"])
+    return list(found["newest"]) if found else []
+
+
+def locate(views: WorkerViews, text: object) -> dict[str, Any]:
+    """Where any device is connected, and the product that it is a member of. Raises ``NotFound``."""
+    fleet = views.table(FLEET)
+    columns = (fleet.c.online, fleet.c.gateway, fleet.c.epoch, fleet.c.session, fleet.c.product_id)
+    with views.read() as connection:
+        found = connection.execute(sa.select(*columns).where(fleet.c.device_id == known_id(text))).mappings().first()
+    if found is None:
+        raise NotFound(NOT_A_MEMBER)
+    where = {name: found[name] if found["online"] else None for name in ("gateway", "epoch", "session")}
+    return {"online": found["online"], **where, "product_id": found["product_id"]}
 
 
 def statistics(views: WorkerViews, product_id: int) -> dict[str, Any]:
@@ -58,6 +116,21 @@ def statistics(views: WorkerViews, product_id: int) -> dict[str, Any]:
     versions = {int(item): n for (scope, item), n in found.items() if scope == versions_scope(product_id)}
     firmware = [{"version": version, "device_count": versions[version]} for version in sorted(versions, reverse=True)]
     return {"devices": devices, "firmware": firmware}
+
+
+def _member(views: WorkerViews, connection: sa.Connection, product_id: int, text: object) -> Row:
+    fleet = views.table(FLEET)
+    query = sa.select(fleet).where(fleet.c.device_id == known_id(text), fleet.c.product_id == product_id)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(NOT_A_MEMBER)
+    return dict(row)
+
+
+def _of_device(views: WorkerViews, connection: sa.Connection, view: View, device_id: str) -> Row | None:
+    table = views.table(view)
+    row = connection.execute(sa.select(table).where(table.c.device_id == device_id)).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 def _product(views: WorkerViews, connection: sa.Connection, product_id: int) -> Row | None:

@@ -1,49 +1,81 @@
 """A file of device IDs, one a line, read from whatever chunks it arrives in. Does no I/O.
 
-UTF-8 text; a byte order mark, CRLF, blanks around an ID, blank lines and any case are forgiven (DEV-1). Lines count
-from 1 over all lines. A line longer than ``MAX_LINE_BYTES`` is malformed, and is passed over without being kept.
+Behind an ID may stand the device's public key, the DER of its SubjectPublicKeyInfo in base64, separated by a comma, a
+semicolon, tabs or spaces. UTF-8 text; a byte order mark, CRLF, blanks around an ID, blank lines and any case are
+forgiven (DEV-1). Lines count from 1 over all lines. A line longer than ``MAX_LINE_BYTES`` is malformed, and is passed
+over without being kept.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.ids import DeviceId, device_id
 
-MAX_LINE_BYTES = 256
+MAX_LINE_BYTES = 600
+"""An ID and a key of 2,048 bits fit in it, so that even for a key twice too long the reason is told."""
 MAX_TEXT = 64
 """Characters of a malformed line that are kept."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+NOT_AN_ID = "a device ID has 24 hex digits"
+TOO_LONG = f"the line has more than {MAX_LINE_BYTES} bytes"
+
+_ID_AND_MORE = re.compile(r"([0-9A-Fa-f]{24})(?:[ \t]*[,;][ \t]*|[ \t]+)(.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A line that is no device ID: its beginning, trimmed, with what cannot be printed replaced."""
+    """A line that begins with no device ID: its beginning, trimmed, with what cannot be printed replaced."""
 
     text: str
+    reason: str = NOT_AN_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A device ID and what stands behind it, which should be its public key."""
+
+    device_id: DeviceId
+    key: str
+
+
+Content = DeviceId | Keyed | Malformed | None
+"""None for a blank line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. ``content`` is None for a blank one; ``end`` is the offset in bytes behind its line break."""
+    """One line; ``end`` is the offset in bytes behind its line break."""
 
     number: int
-    content: DeviceId | Malformed | None
+    content: Content
     end: int
 
 
-def content_of(raw: bytes) -> DeviceId | Malformed | None:
+def content_of(raw: bytes) -> Content:
     """What one line, without its line feed, says."""
     text = raw.decode(errors="replace").strip()
-    if len(raw) <= MAX_LINE_BYTES:
-        if not text:
-            return None
-        found = device_id(text)
-        if found is not None:
-            return found
-    return Malformed("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:MAX_TEXT]))
+    if len(raw) > MAX_LINE_BYTES:
+        return Malformed(_printable(text), TOO_LONG)
+    if not text:
+        return None
+    found = device_id(text)
+    return _with_more(text) if found is None else found
+
+
+def _with_more(text: str) -> Content:
+    parts = _ID_AND_MORE.fullmatch(text)
+    found = None if parts is None else device_id(parts[1])
+    if parts is None or found is None:
+        return Malformed(_printable(text))
+    return Keyed(found, parts[2]) if parts[2] else found
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:MAX_TEXT])
 
 
 class IdReader:

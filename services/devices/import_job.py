@@ -24,8 +24,9 @@ from services.devices.imports import CHUNK_LINES, IMPORT, Advance, Command, Fini
 from shared.blobs import Blobs
 from shared.context import Context
 from shared.errors import FlotillaError, Unavailable
-from shared.events.contracts import Registry, metadata
+from shared.events.contracts import Registry
 from shared.events.devices import ImportStarted
+from shared.events.metadata import metadata
 from shared.ids import derived_uuid
 from shared.projections.database import Database
 from shared.store.port import EventStore

@@ -23,6 +23,7 @@ MAX_PER_PAGE = 1_000
 READ_BYTES = 1_048_576
 NO_SUCH_IMPORT = "Import not found."
 NO_IDS = "There is no device ID in it: one ID of 24 hex digits a line."
+COUNTS = ("lines_done", "updated", "existing", "refused", "keys_set")
 
 
 def import_lines(streams: WorkerStreams, product_id: int, lines: Sequence[str], force: bool) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def _report(report: Report) -> dict[str, Any]:
         "existingDeviceIds": report.existing,
         "nonmemberDeviceIds": [],
         "invalidDeviceIds": [problem.text for problem in report.problems],
+        "keys_set": report.keys_set,
         "problems": [
             {"line": problem.line, "text": problem.text, "code": problem.code, "reason": problem.reason}
             for problem in report.problems
@@ -76,7 +78,7 @@ def start_import(
     command = StartImport(import_id, product_id, blob, size_bytes, lines_total, force)
     handled = streams.handle(IMPORT, stream_of(import_id), command)
     started = {"id": import_id, "state": "running", "lines_total": lines_total}
-    counts = dict.fromkeys(("lines_done", "updated", "existing", "refused"), 0)
+    counts = dict.fromkeys(COUNTS, 0)
     return {"import": {**started, **counts}, "position": handled.position}
 
 
@@ -100,7 +102,7 @@ def get_import(views: WorkerViews, product_id: int, import_id: str) -> dict[str,
         row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound(NO_SUCH_IMPORT)
-    names = ("state", "lines_total", "lines_done", "updated", "existing", "refused")
+    names = ("state", "lines_total", *COUNTS)
     return {"import": {"id": import_id, **{name: row[name] for name in names}}}
 
 

@@ -27,11 +27,12 @@ def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
             "updated": 0,
             "existing": 0,
             "refused": 0,
+            "keys_set": 0,
             "started_at": recorded.at,
         }
     if row is None:
         return None
-    counts = {name: getattr(event, name) for name in ("lines_done", "updated", "existing", "refused")}
+    counts = {name: getattr(event, name) for name in ("lines_done", "updated", "existing", "refused", "keys_set")}
     return {**row, **counts, "state": "done" if isinstance(event, ImportFinished) else "running"}
 
 
@@ -54,7 +55,7 @@ def fold_problems(row: Row | None, event: ImportAdvanced, _: Recorded) -> Row | 
 
 IMPORTS = View(
     name="imports",
-    version=1,
+    version=2,
     key=("import_id",),
     columns={
         "import_id": str,
@@ -65,6 +66,7 @@ IMPORTS = View(
         "updated": int,
         "existing": int,
         "refused": int,
+        "keys_set": int,
         "started_at": datetime,
     },
     events=(ImportStarted, ImportAdvanced, ImportFinished),

@@ -35,11 +35,13 @@ class StartImport:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some lines: how many devices joined, how many were members already, and what was refused."""
+    """What became of some lines: how many devices joined, how many were members already, what was refused, and how
+    many devices got a key that they did not have."""
 
     updated: int
     existing: int
     problems: Sequence[ImportProblem]
+    keys_set: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Import:
     updated: int = 0
     existing: int = 0
     refused: int = 0
+    keys_set: int = 0
     finished: bool = False
 
 
@@ -81,7 +84,7 @@ def decide(state: Import, command: Command) -> list[Event]:
             return [] if lines_done <= state.lines_done else [_advance(state, lines_done, offset_bytes, outcome)]
         case Finish():
             started = _started(state)
-            counts = (state.lines_done, state.updated, state.existing, state.refused)
+            counts = (state.lines_done, state.updated, state.existing, state.refused, state.keys_set)
             return [] if state.finished else [ImportFinished(started.import_id, started.product_id, *counts)]
         case _:
             assert_never(command)
@@ -113,6 +116,7 @@ def _advance(state: Import, lines_done: int, offset_bytes: int, outcome: Outcome
         state.existing + outcome.existing,
         state.refused + len(outcome.problems),
         list(outcome.problems),
+        state.keys_set + outcome.keys_set,
     )
 
 
@@ -135,6 +139,7 @@ def evolve(state: Import, event: Event) -> Import:
                 updated=event.updated,
                 existing=event.existing,
                 refused=event.refused,
+                keys_set=event.keys_set,
             )
         case ImportFinished():
             return replace(state, finished=True)

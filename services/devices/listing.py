@@ -26,6 +26,8 @@ MAX_PAGE = 1_000_000
 MAX_PER_PAGE = 1_000
 MAX_TEXT = 4_096
 MAX_GROUPS = 100
+MAX_OWNERS = 10
+"""Who may have one name: a customer of the product, one of the organization, a member of the team."""
 MAX_CURSOR = 1_024
 LAST_MOMENT_US = 253_402_300_799_999_999
 """The end of the year 9999."""
@@ -89,8 +91,10 @@ def _filter(name: str, value: object) -> Any:
         return value
     if name == "firmware_version" and _is_whole(value, 0, 65_535):
         return value
-    if name in ("device_id", "name", "owner") and isinstance(value, str) and len(value) <= MAX_TEXT:
+    if name in ("device_id", "name") and isinstance(value, str) and len(value) <= MAX_TEXT:
         return value
+    if name == "owners" and isinstance(value, list) and len(value) <= MAX_OWNERS:
+        return tuple(map(str, value))
     if name == "groups" and isinstance(value, str | list):
         names = value.split(",") if isinstance(value, str) else value
         if len(names) <= MAX_GROUPS and all(isinstance(group, str) and len(group) <= MAX_TEXT for group in names):
@@ -135,8 +139,8 @@ def _conditions(fleet: sa.Table, listing: Listing) -> list[sa.ColumnElement[bool
                 )
             case "firmware_version":
                 conditions.append(fleet.c.shown_version == value)
-            case "owner":
-                conditions.append(sa.false())  # no device has an owner
+            case "owners":
+                conditions.append(fleet.c.owner_id.in_(value))
             case _:
                 conditions.append(fleet.c[name].is_(value))
     return conditions

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from services.devices import changes
 from services.devices.device import DEVICE, NOT_A_MEMBER, ChangeMember, Device, ReplaceToken, Step, stream_of
 from services.devices.fleet import FLEET
+from services.devices.groups import GROUPS, EnsureGroups
+from services.devices.groups import stream_of as stream_of_groups
 from shared.bus.providers import WorkerStreams, WorkerViews
 from shared.errors import NotFound, Refused
 from shared.events.contracts import CONTRACTS
@@ -47,6 +49,9 @@ def update(
         firmware.get_version(product_id=product_id, version=parsed.lock.version)
         if parsed.lock.flash:
             _must_be_online(views, product_id, found)
+    if parsed.groups:
+        must_be_members(streams, product_id, [found])
+        ensure_groups(streams, product_id, parsed.groups)
     handled = change(streams, product_id, found, *parsed.steps)
     return {"id": found, **parsed.fields, "position": handled.position}
 
@@ -63,14 +68,26 @@ def _must_be_online(views: WorkerViews, product_id: int, found: DeviceId) -> Non
         raise Refused("device_offline", reason)
 
 
-def replace_tokens(streams: WorkerStreams, product_id: int, texts: Sequence[object]) -> dict[str, Any]:
-    """New tokens for members; they are shown this once. If one of the devices is no member, none gets a token."""
-    if len(texts) > MAX_TOKENS:
-        raise Refused("invalid_request", f"at most {MAX_TOKENS} devices get a token at a time")
+def ensure_groups(streams: WorkerStreams, product_id: int, names: frozenset[str]) -> None:
+    """Groups that devices are about to be put into exist. Raises ``Refused`` as making one does."""
+    if names:
+        streams.handle(GROUPS, stream_of_groups(product_id), EnsureGroups(product_id, names))
+
+
+def must_be_members(streams: WorkerStreams, product_id: int, texts: Sequence[object]) -> list[DeviceId]:
+    """These IDs, each once. Raises ``NotFound`` if one of them is no member of the product."""
     ids = list(dict.fromkeys(known_id(text) for text in texts))
     for found in ids:
         if streams.load(DEVICE, stream_of(found)).state.product_id != product_id:
             raise NotFound(NOT_A_MEMBER)
+    return ids
+
+
+def replace_tokens(streams: WorkerStreams, product_id: int, texts: Sequence[object]) -> dict[str, Any]:
+    """New tokens for members; they are shown this once. If one of the devices is no member, none gets a token."""
+    if len(texts) > MAX_TOKENS:
+        raise Refused("invalid_request", f"at most {MAX_TOKENS} devices get a token at a time")
+    ids = must_be_members(streams, product_id, texts)
     tokens = {found: secrets.token_urlsafe(TOKEN_BYTES) for found in ids}
     # A repeated command would find the digests of tokens that nobody has any more; so every run is one of its own.
     context = streams.context.step(secrets.token_hex())

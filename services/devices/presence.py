@@ -1,4 +1,5 @@
-"""Ends sessions that their gateway can no longer end: it died, was started anew, or was given up (DEV-7).
+"""Ends sessions that their gateway can no longer end: it died, was started anew, or was given up (DEV-7); and attempts
+at updates whose fate nobody else will tell (FW-7).
 
 Judged from the views ``fleet`` and ``gateways``, and only when they have seen all that the store has. What is written
 follows from the session alone, so that two sweeps, or two processes that sweep, do no harm.
@@ -14,13 +15,14 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from services.devices.applying import APPLYING, GIVEN_UP_AFTER, unfinished
 from services.devices.fleet import FLEET, SESSIONS_SCOPE
 from services.devices.gateways import GATEWAYS, is_over, missed_lease
 from shared.clock import Clock
 from shared.context import Context
 from shared.errors import Conflict, Unavailable
 from shared.events.contracts import Registry
-from shared.events.gateway import DeviceDisconnected, GatewayLost, GatewayStopped
+from shared.events.gateway import DeviceDisconnected, GatewayLost, GatewayStopped, UpdateInterrupted
 from shared.ids import derived_uuid
 from shared.projections.database import Database
 from shared.projections.view import Row
@@ -30,6 +32,22 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 """Sessions that are ended by one append."""
+COLUMNS = (
+    "device_id",
+    "product_id",
+    "gateway",
+    "epoch",
+    "session",
+    "connected_at",
+    "update_version",
+    "update_attempt",
+    "update_state",
+    "update_percent",
+)
+UNDER_WAY = ("started", "downloading", "downloaded", "verified")
+"""States of an attempt that ends with the connection."""
+LOST_UPDATES = "connection-updates-lost"
+"""The stream of attempts that no gateway ends."""
 PATIENCE_S = 2.0
 """How long a sweep waits for the views before it leaves the matter to the next one."""
 MAX_GAP = timedelta(seconds=10)
@@ -78,7 +96,9 @@ class Presence:
             return 0
         if self._give_up_silent() and not self._has_seen_all():
             return 0
-        return sum(self._end_sessions(gateway, epoch) for gateway, epoch in self._over())
+        ended = sum(self._end_sessions(gateway, epoch) for gateway, epoch in self._over())
+        self._end_attempts()
+        return ended
 
     def _has_seen_all(self) -> bool:
         head = self._store.head()
@@ -134,14 +154,35 @@ class Presence:
 
     def _end_sessions(self, gateway: str, epoch: int) -> int:
         stream = f"connection-{gateway}.{epoch}-lost"
-        last = self._last(stream)
-        expected: int | Expected = NO_STREAM if last is None else last.version
-        ended = 0
+        expected, ended = self._version(stream), 0
         for rows in self._pages(gateway, epoch):
-            expected = self._store.append(stream, expected, [self._ending(row) for row in rows]).version
+            expected = self._store.append(stream, expected, [new for row in rows for new in self._endings(row)]).version
             ended += len(rows)
         log.warning("%d sessions of gateway %s (epoch %d) were ended for it", ended, gateway, epoch)
         return ended
+
+    def _end_attempts(self) -> None:
+        """Of devices that never came back from applying an update, a page at a time."""
+        applying, fleet = self._database.table(APPLYING), self._database.table(FLEET)
+        query = (
+            sa.select(applying, fleet.c.update_failures)
+            .join_from(applying, fleet, applying.c.device_id == fleet.c.device_id)
+            .where(applying.c.began_at < self._clock() - GIVEN_UP_AFTER)
+            .order_by(applying.c.began_at)
+            .limit(PAGE)
+        )
+        with self._database.connect() as connection:
+            rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
+        if rows:
+            self._store.append(LOST_UPDATES, self._version(LOST_UPDATES), [self._unfinished(row) for row in rows])
+
+    def _unfinished(self, row: Row) -> New:
+        which = (row["device_id"], row["version"], row["attempt"], row["began_at"].isoformat())
+        return self._new(unfinished(row, row["update_failures"]), "update-unfinished", *which)
+
+    def _version(self, stream: str) -> int | Expected:
+        last = self._last(stream)
+        return NO_STREAM if last is None else last.version
 
     def _last(self, stream: str) -> Recorded | None:
         try:
@@ -153,7 +194,7 @@ class Presence:
     def _pages(self, gateway: str, epoch: int) -> Iterator[Sequence[Row]]:
         fleet = self._database.table(FLEET)
         its_own = (fleet.c.gateway == gateway, fleet.c.epoch == epoch, fleet.c.online.is_(True))
-        columns = [fleet.c[name] for name in ("device_id", "product_id", "gateway", "epoch", "session", "connected_at")]
+        columns = [fleet.c[name] for name in COLUMNS]
         last = ""
         while True:
             query = sa.select(*columns).where(*its_own, fleet.c.device_id > last).order_by(fleet.c.device_id)
@@ -163,6 +204,22 @@ class Presence:
                 return
             yield rows
             last = rows[-1]["device_id"]
+
+    def _endings(self, row: Row) -> list[New]:
+        """Of a session, and of the attempt at an update that was under way in it; one that was being applied goes on
+        at the gateway that the device comes back to (FW-7)."""
+        ended = [self._ending(row)]
+        if row["update_state"] in UNDER_WAY and row["product_id"] is not None:
+            event = UpdateInterrupted(
+                row["device_id"],
+                row["product_id"],
+                row["update_version"],
+                row["update_attempt"],
+                row["update_percent"] or 0,
+            )
+            which = (row["gateway"], row["epoch"], row["device_id"], row["update_version"], row["update_attempt"])
+            ended.append(self._new(event, "update-lost", *which))
+        return ended
 
     def _ending(self, row: Row) -> New:
         duration_s = max(0, int((self._clock() - row["connected_at"]).total_seconds()))

@@ -12,9 +12,26 @@ from nameko.events import event_handler
 from nameko.rpc import ServiceRpc, rpc
 from nameko.timer import timer
 
-from services.devices import fleet_queries, import_requests, listing, members, past_changes, why
-from services.devices.device import DEVICE, DenyDevice, RemoveDevice, stream_of
+from services.devices import (
+    access,
+    attributes,
+    claiming,
+    fleet_queries,
+    grouping,
+    impact,
+    import_requests,
+    listing,
+    members,
+    own_devices,
+    past_changes,
+    why,
+)
+from services.devices.claiming import Claiming
+from services.devices.claims import Claimant
+from services.devices.device import DEVICE, DenyDevice, DesireAttributes, RemoveDevice, stream_of
 from services.devices.quarantine import suspicion
+from services.devices.releasing import release_all
+from services.devices.why import Emails
 from shared.bus.given import Given
 from shared.bus.past_answers import answer
 from shared.bus.providers import ClockProvider, EventStreams, Views
@@ -26,7 +43,7 @@ SWEEP_S = 2
 
 
 class DevicesService:
-    """Devices of all products: their membership, their presence, what they report."""
+    """Devices of all products: their membership, presence and reports, what lets them in, and whose they are."""
 
     name = "devices"
 
@@ -68,14 +85,29 @@ class DevicesService:
         after: str | None = None,
         as_of: str | None = None,
     ) -> dict[str, Any]:
-        query = listing.parse(product_id, filters, sort, descending, page, per_page, after)
-        return answer(self.past, self.views, as_of, lambda views: fleet_queries.list_devices(views, query))
+        named = self._with_owners(product_id, filters or {})
+        query = listing.parse(product_id, named, sort, descending, page, per_page, after)
+        owners = self._owners(product_id)
+        return answer(self.past, self.views, as_of, lambda views: fleet_queries.list_devices(views, query, owners))
 
     @rpc(expected_exceptions=FlotillaError)
     def get_device(self, product_id: int, device_id: str, as_of: str | None = None) -> dict[str, Any]:
+        owners = self._owners(product_id)
         return answer(
-            self.past, self.views, as_of, lambda views: fleet_queries.get_device(views, product_id, device_id)
+            self.past, self.views, as_of, lambda views: fleet_queries.get_device(views, product_id, device_id, owners)
         )
+
+    @rpc(expected_exceptions=FlotillaError)
+    def owned_devices(self, product_id: int, owner_ids: Sequence[str]) -> dict[str, Any]:
+        return {"devices": fleet_queries.owned_devices(self.views, product_id, owner_ids)}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_own_devices(self, account_id: str) -> dict[str, Any]:
+        return own_devices.list_own_devices(self.views, account_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def find_own_device(self, account_id: str, name: str, product_id: int | None = None) -> dict[str, Any]:
+        return own_devices.find_own_device(self.views, account_id, name, product_id)
 
     @rpc(expected_exceptions=FlotillaError)
     def update_device(self, product_id: int, device_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +124,44 @@ class DevicesService:
         return members.replace_tokens(self.streams, product_id, device_ids)
 
     @rpc(expected_exceptions=FlotillaError)
+    def list_groups(self, product_id: int, name: str | None = None) -> dict[str, Any]:
+        return grouping.list_groups(self.views, product_id, name)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def get_group(self, product_id: int, name: str) -> dict[str, Any]:
+        return grouping.get_group(self.views, product_id, name)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def create_group(
+        self, product_id: int, name: str, description: str | None = None, color: str | None = None
+    ) -> dict[str, Any]:
+        return grouping.create_group(self.streams, product_id, name, description, color)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def change_group(self, product_id: int, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return grouping.change_group(self.streams, self.views, product_id, name, changes)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def delete_group(self, product_id: int, name: str) -> dict[str, Any]:
+        return grouping.delete_group(self.streams, product_id, name)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def regroup(
+        self, product_id: int, device_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        return grouping.regroup(self.streams, product_id, device_ids, add, remove)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def update_impact(
+        self, product_id: int, version: int, product_default: bool = True, groups: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        return impact.update_impact(self.views, product_id, version, product_default, groups)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def count_locked(self, product_id: int, version: int) -> dict[str, Any]:
+        return {"count": impact.count_locked(self.views, product_id, version)}
+
+    @rpc(expected_exceptions=FlotillaError)
     def statistics(self, product_id: int, as_of: str | None = None) -> dict[str, Any]:
         return answer(self.past, self.views, as_of, lambda views: fleet_queries.statistics(views, product_id))
 
@@ -104,11 +174,135 @@ class DevicesService:
 
     @rpc(expected_exceptions=FlotillaError)
     def why(self, product_id: int, device_id: str) -> dict[str, Any]:
-        def emails(account_ids: list[str]) -> Mapping[str, str]:
-            found: dict[str, str] = self.orgs.team_emails(product_id=product_id, account_ids=account_ids)["emails"]
-            return found
+        return why.why(self.streams.store, self.views, self._emails(product_id), product_id, device_id)
 
-        return why.why(self.streams.store, self.views, emails, product_id, device_id)
+    @rpc(expected_exceptions=FlotillaError)
+    def set_key(
+        self, product_id: int, device_id: str, algorithm: str | None = None, public_key: str = ""
+    ) -> dict[str, Any]:
+        return access.set_key(self.streams, product_id, device_id, algorithm, public_key)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def set_certificate(self, product_id: int, device_id: str, fingerprint: str) -> dict[str, Any]:
+        return access.set_certificate(self.streams, product_id, device_id, fingerprint)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def provision(
+        self,
+        product_id: int,
+        device_name: str | None = None,
+        token_digest: str | None = None,
+        fingerprint: str | None = None,
+        create: bool = False,
+    ) -> dict[str, Any]:
+        return access.provision(self.streams, product_id, device_name, token_digest, fingerprint, create)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def desire_attributes(
+        self, product_id: int, device_id: str, values: Mapping[str, Any], removed: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        step = DesireAttributes(attributes.parse(values, removed))
+        return {"position": members.change(self.streams, product_id, device_id, step).position}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def get_attributes(self, product_id: int, device_id: str) -> dict[str, Any]:
+        return fleet_queries.get_attributes(self.views, product_id, device_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_misbehaviours(self, product_id: int, device_id: str) -> dict[str, Any]:
+        return {"misbehaviours": fleet_queries.list_misbehaviours(self.views, product_id, device_id)}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def locate(self, device_id: str) -> dict[str, Any]:
+        return fleet_queries.locate(self.views, device_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def issue_claim_code(
+        self,
+        account_id: str,
+        code: str | None = None,
+        product_id: int | None = None,
+        activation_code: str | None = None,
+        customer_id: str | None = None,
+    ) -> dict[str, Any]:
+        maker = Claimant(account_id, customer_id, product_id)
+        return self._claiming().issue_code(maker, code, activation_code)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def claim(
+        self,
+        account_id: str,
+        device_id: str,
+        secret: str = "",
+        product_id: int | None = None,
+        activation_code: str | None = None,
+        customer_id: str | None = None,
+    ) -> dict[str, Any]:
+        claimant = Claimant(account_id, customer_id, product_id)
+        return self._claiming().claim(claimant, device_id, secret, activation_code)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def ask_transfer(
+        self,
+        account_id: str,
+        device_id: str,
+        product_id: int | None = None,
+        activation_code: str | None = None,
+        customer_id: str | None = None,
+    ) -> dict[str, Any]:
+        claimant = Claimant(account_id, customer_id, product_id)
+        return self._claiming().ask_transfer(claimant, device_id, activation_code)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def get_holding(self, device_id: str) -> dict[str, Any]:
+        return claiming.holding(self.streams, device_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def unclaim(self, product_id: int, device_id: str) -> dict[str, Any]:
+        return claiming.unclaim(self.streams, product_id, device_id)
+
+    @event_handler("gateway", "KeyPresented")
+    def trust_first_key(self, message: Mapping[str, Any]) -> None:
+        access.trust(self.streams, self.streams.event(message))
+
+    @event_handler("gateway", "ClaimPresented")
+    def claim_by_code(self, message: Mapping[str, Any]) -> None:
+        self._claiming().present(self.streams.event(message))
+
+    @event_handler("gateway", "ClaimOpened")
+    def open_to_claims(self, message: Mapping[str, Any]) -> None:
+        self._claiming().open_window(self.streams.event(message))
+
+    @event_handler("orgs", "TransferAccepted")
+    def hand_over(self, message: Mapping[str, Any]) -> None:
+        self._claiming().hand_over(self.streams.event(message))
+
+    @event_handler("orgs", "AccountForgotten")
+    def release_of_account(self, message: Mapping[str, Any]) -> None:
+        views = self.views.since(message["position"])
+        release_all(self.streams, views, self.streams.event(message).account_id)
+
+    @event_handler("orgs", "CustomerDeleted")
+    def release_of_customer(self, message: Mapping[str, Any]) -> None:
+        """Of a linked account's devices only those that it used as this customer."""
+        gone, views = self.streams.event(message), self.views.since(message["position"])
+        products = [gone.product_id] if gone.product_id is not None else self._products_of(gone.org_id)
+        release_all(self.streams, views, gone.owner_id, products)
+
+    @event_handler("devices", "DeviceGrouped")
+    def agree_on_groups(self, message: Mapping[str, Any]) -> None:
+        views = self.views.since(message["position"])
+        grouping.agree(self.streams, views, self.streams.event(message))
+
+    @event_handler("devices", "GroupDeleted")
+    def empty_deleted_group(self, message: Mapping[str, Any]) -> None:
+        views = self.views.since(message["position"])
+        grouping.empty(self.streams, views, self.streams.event(message))
+
+    @event_handler("devices", "GroupRenamed")
+    def empty_renamed_group(self, message: Mapping[str, Any]) -> None:
+        views = self.views.since(message["position"])
+        grouping.empty(self.streams, views, self.streams.event(message))
 
     @event_handler("gateway", "FirmwareReported")
     def quarantine(self, message: Mapping[str, Any]) -> None:
@@ -123,3 +317,32 @@ class DevicesService:
     @timer(interval=SWEEP_S)
     def end_lost_sessions(self) -> None:
         self.presence.sweep()
+
+    def _claiming(self) -> Claiming:
+        return Claiming(self.streams, self.views, self.orgs, self.clock())
+
+    def _products_of(self, org_id: str) -> list[int]:
+        return [product["id"] for product in self.orgs.list_products(org_id=org_id)["products"]]
+
+    def _with_owners(self, product_id: int, filters: Mapping[str, Any]) -> dict[str, Any]:
+        """The filters with the ids of whom ``owner`` means: an id, or a name, of somebody whom the team may know."""
+        rest = {name: value for name, value in filters.items() if name not in ("owner", "owners")}
+        owner = filters.get("owner")
+        if owner is None:
+            return rest
+        if "@" not in str(owner):
+            return {**rest, "owners": [str(owner).strip()]}
+        return {**rest, "owners": self.orgs.owners_named(product_id=product_id, username=str(owner))["owner_ids"]}
+
+    def _owners(self, product_id: int) -> fleet_queries.Owners:
+        def owners(owner_ids: list[str]) -> Mapping[str, Mapping[str, Any]]:
+            if not owner_ids:
+                return {}
+            found: dict[str, Any] = self.orgs.device_owners(product_id=product_id, owner_ids=owner_ids)["owners"]
+            return found
+
+        return owners
+
+    def _emails(self, product_id: int) -> Emails:
+        owners = self._owners(product_id)
+        return lambda account_ids: {found: one["username"] for found, one in owners(account_ids).items()}

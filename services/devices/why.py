@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from services.devices.device import NOT_A_MEMBER
 from services.devices.fleet import FLEET
 from services.devices.members import known_id
-from services.devices.products import PRODUCTS
+from services.devices.products import PRODUCTS, released_version
 from services.devices.why_links import Found, Names, link
 from services.devices.why_rule import rule_object
 from services.devices.why_story import Aspect, Facts, aspects, explanation
@@ -30,6 +30,7 @@ from shared.store.port import EventStore, Position
 
 Emails = Callable[[list[str]], Mapping[str, str]]
 """Account ids to the e-mail addresses of those which whoever asks may know."""
+PEOPLE = ("account:", "customer:")
 MAX_ACCOUNTS = 200
 """Accounts whose addresses are asked for."""
 
@@ -83,15 +84,15 @@ def _facts(trail: Trail, present: _Present, product_id: int | None) -> Facts:
         return Facts(row, is_theirs, decisions)
     seen = {name: trail.at(position) for name, position in (row["causes"] or {}).items()}
     known = {name: found for name, found in seen.items() if found is not None}
-    released = None if present.product is None else present.product["released_version"]
+    released = released_version(present.product, row)
     releases = [] if row["product_id"] is None else trail.releases(row["product_id"], present.products_at)
     return Facts(row, is_theirs, decisions, released, releases, known, trail.ending(known.get("presence")))
 
 
 def _names(emails: Emails, chain: Sequence[Found]) -> Names:
-    accounts = sorted({found.actor.removeprefix("account:") for found in chain if found.actor.startswith("account:")})
-    found = emails(accounts[:MAX_ACCOUNTS]) if accounts else {}
-    return {f"account:{account}": email for account, email in found.items()}
+    people = sorted({found.actor.partition(":")[2] for found in chain if found.actor.startswith(PEOPLE)})
+    found = emails(people[:MAX_ACCOUNTS]) if people else {}
+    return {f"{kind}{person}": email for person, email in found.items() for kind in PEOPLE}
 
 
 def _aspect_object(aspect: Aspect, chain: Sequence[Found], names: Names) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
+from shared.events import transfers as t
 from shared.times import iso
 
 
@@ -70,16 +71,26 @@ def text(event: Any, who: str) -> str:
     """What happened, in the words of the product, with who did it where somebody did."""
     by = "" if who.startswith(("system:", "device:")) else f" by {who}"
     match event:
-        case f.VersionUploaded() | f.VersionFirstRan() | f.FirmwareReleased() | f.ReleaseWithdrawn():
+        case (
+            f.VersionUploaded()
+            | f.VersionFirstRan()
+            | f.FirmwareReleased()
+            | f.FirmwareReleasedToGroups()
+            | f.ReleaseWithdrawn()
+        ):
             return _of_firmware(event, by)
         case g.DeviceConnected() | g.SessionReplaced() | g.DeviceDisconnected() | g.FirmwareReported():
             return _of_sessions(event)
         case g.GatewayStarted() | g.GatewayStopped() | g.GatewayLost():
             return _of_gateways(event)
+        case g.FlashAsked():
+            return f"the file {event.file_name} with version {event.version} was flashed to it{by}"
         case g.UpdateStarted() | g.UpdateAdvanced() | g.UpdateInterrupted() | g.UpdateSucceeded() | g.UpdateFailed():
             return _of_updates(event)
         case d.DeviceLocked() | d.DeviceUnlocked() | d.DevelopmentMarked():
             return _of_targets(event, by)
+        case d.DeviceClaimed() | d.DeviceUnclaimed() | g.ClaimPresented() | g.ClaimOpened() | t.TransferAccepted():
+            return _of_owners(event, by)
         case _:
             return _of_membership(event, by)
 
@@ -107,6 +118,23 @@ def _of_membership(event: Any, by: str) -> str:
     return type(event).__name__
 
 
+def _of_owners(
+    event: d.DeviceClaimed | d.DeviceUnclaimed | g.ClaimPresented | g.ClaimOpened | t.TransferAccepted, by: str
+) -> str:
+    match event:
+        case t.TransferAccepted():
+            return f"handed over{by} to account {event.claimant_id}, who had asked for it (CUS-5)"
+        case d.DeviceClaimed():
+            return f"claimed{by}: it belongs to account {event.owner_id} (CUS-5)"
+        case d.DeviceUnclaimed():
+            return f"unclaimed{by}: it belongs to nobody (CUS-5)"
+        case g.ClaimPresented():
+            return "showed the claim code of an account (CUS-5)"
+        case g.ClaimOpened():
+            whom = "whoever states its ID" if event.secret_digest is None else "whoever states its ID and its secret"
+            return f"asked to be claimed by {whom}, until {iso(event.until)} (CUS-5)"
+
+
 def _of_targets(event: d.DeviceLocked | d.DeviceUnlocked | d.DevelopmentMarked, by: str) -> str:
     match event:
         case d.DeviceLocked():
@@ -129,6 +157,9 @@ def _of_firmware(event: Any, by: str) -> str:
         case f.FirmwareReleased():
             online = ", to devices that are online at once" if event.intelligent else ""
             return f"version {event.version} released{by}{online} (FW-4)"
+        case f.FirmwareReleasedToGroups():
+            groups = ", ".join(event.groups) or "no group any more"
+            return f"version {event.version} released to {groups}{by}"
         case _:
             return f"version {event.version} withdrawn{by}: nothing is released (FW-4)"
 
@@ -158,12 +189,18 @@ def _of_gateways(event: Any) -> str:
             return f"{run} was given up: it was silent for longer than its lease (DEV-7)"
 
 
+_BECAUSE = {
+    "lock": "it is locked to it (FW-3)",
+    "release": "it is released (FW-4)",
+    "file": "somebody flashes it a file that carries it",
+}
+
+
 def _of_updates(event: Any) -> str:
     attempt = f"attempt {event.attempt} at version {event.version}"
     match event:
         case g.UpdateStarted():
-            because = "it is locked to it (FW-3)" if event.cause == "lock" else "it is released (FW-4)"
-            return f"{attempt} began, because {because}"
+            return f"{attempt} began, because {_BECAUSE[event.cause]}"
         case g.UpdateAdvanced():
             return f"{attempt}: {event.state}, {event.percent} %"
         case g.UpdateInterrupted():

@@ -31,6 +31,7 @@ _MEMBERSHIP = (
     d.DevelopmentMarked,
 )
 _LOCKS = (d.DeviceLocked, d.DeviceUnlocked)
+_CLAIMS = (d.DeviceClaimed, d.DeviceUnclaimed)
 _HOLDS = {
     "quarantined": (d.DeviceQuarantined,),
     "denied": (d.DeviceDenied,),
@@ -95,12 +96,12 @@ def _applies_now(facts: Facts) -> bool:
     if facts.row["flash_pending"]:
         return True
     locked = facts.row["locked_version"] is not None
-    source = _last(facts.present, _LOCKS) if locked else _last(facts.releases, (f.FirmwareReleased,))
+    source = _last(facts.present, _LOCKS) if locked else _release(facts, facts.released_version)
     if source is None:
         return True
     session = facts.row["causes"] and facts.row["causes"].get("session")
     is_older = session is not None and source.position < session
-    return is_older or (isinstance(source.event, f.FirmwareReleased) and source.event.intelligent)
+    return is_older or (isinstance(source.event, _RELEASES) and source.event.intelligent)
 
 
 def aspects(facts: Facts) -> list[Aspect]:
@@ -109,7 +110,7 @@ def aspects(facts: Facts) -> list[Aspect]:
         return [_membership(facts), *(Aspect(name, None, _GONE) for name in _NAMES[1:])]
     return [
         _membership(facts),
-        Aspect("owner", None, "Nobody: devices cannot be claimed by customers yet (CUS-5)."),
+        _owner(facts),
         _lock(facts),
         _presence(facts),
         _version(facts),
@@ -118,6 +119,7 @@ def aspects(facts: Facts) -> list[Aspect]:
     ]
 
 
+_RELEASES = (f.FirmwareReleased, f.FirmwareReleasedToGroups)
 _NAMES = ("membership", "owner", "lock", "presence", "version", "update", "target")
 _GONE = "It is a member of this product no more; what became of it since is not this team's to see (DEV-8)."
 
@@ -139,6 +141,14 @@ def _membership(facts: Facts) -> Aspect:
     text = f"It is {words[state]} product {row['product_id']}{''.join(f', {mark}' for mark in marks)}."
     value = {"state": state, **{name: row[name] for name in ("product_id", "forced", "development")}}
     return Aspect("membership", value, text, chain)
+
+
+def _owner(facts: Facts) -> Aspect:
+    chain = [found for found in facts.present if isinstance(found.event, _CLAIMS)]
+    owner_id = facts.row["owner_id"]
+    if owner_id is None:
+        return Aspect("owner", None, "It belongs to nobody: no account has claimed it (CUS-5).", chain)
+    return Aspect("owner", {"account_id": owner_id}, f"It belongs to account {owner_id} (CUS-5).", chain)
 
 
 def _lock(facts: Facts) -> Aspect:
@@ -203,7 +213,7 @@ def _behind_rule(facts: Facts, told: Explanation) -> list[Found]:
             steps = (f.VersionUploaded, f.VersionFirstRan)
             about = [found for found in facts.releases if isinstance(found.event, steps)]
             proofs = [found for found in about if found.event.version == told.released_version]
-            return [*proofs, *_known(_last(facts.releases, (f.FirmwareReleased,)))]
+            return [*proofs, *_known(_release(facts, told.released_version))]
         case "nothing_released":
             return _known(_last(facts.releases, (f.ReleaseWithdrawn,)))
         case rule:
@@ -211,13 +221,23 @@ def _behind_rule(facts: Facts, told: Explanation) -> list[Found]:
 
 
 def _asked(facts: Facts, started: Found | None) -> Found | None:
-    """The lock or the release that an attempt was for."""
+    """The lock or the release that an attempt was for, or the file that somebody wanted on the device."""
     if started is None:
         return None
-    attempt, kind = started.event, d.DeviceLocked if started.event.cause == "lock" else f.FirmwareReleased
-    told = facts.decisions if kind is d.DeviceLocked else facts.releases
-    before = [found for found in told if found.position < started.position and isinstance(found.event, kind)]
+    if started.event.cause == "file":
+        asked = facts.seen.get("flash")
+        is_behind = asked is None or asked.position > started.position
+        return None if is_behind else asked
+    attempt, is_lock = started.event, started.event.cause == "lock"
+    told, kinds = (facts.decisions, (d.DeviceLocked,)) if is_lock else (facts.releases, _RELEASES)
+    before = [found for found in told if found.position < started.position and isinstance(found.event, kinds)]
     return next((found for found in reversed(before) if found.event.version == attempt.version), None)
+
+
+def _release(facts: Facts, version: int | None) -> Found | None:
+    """The last release of this version, to all or to groups."""
+    told = [found for found in facts.releases if isinstance(found.event, _RELEASES)]
+    return next((found for found in reversed(told) if found.event.version == version), None)
 
 
 def _last(told: Sequence[Found], kinds: tuple[type, ...]) -> Found | None:

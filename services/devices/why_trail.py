@@ -17,8 +17,9 @@ from services.devices.imports import stream_of as import_stream
 from services.devices.why_links import Found
 from services.devices.why_story import in_order
 from shared.errors import NotFound
-from shared.events.contracts import Registry, UnknownEvent, metadata
+from shared.events.contracts import Registry, UnknownEvent
 from shared.events.gateway import DeviceDisconnected, GatewayLost, GatewayStarted, GatewayStopped
+from shared.events.metadata import metadata
 from shared.ids import record_id
 from shared.store.port import EventStore, Position, Recorded, StreamNotFound, StreamTombstoned
 

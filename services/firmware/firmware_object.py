@@ -24,7 +24,7 @@ def firmware_object(row: Row, device_count: int) -> dict[str, Any]:
         "product_id": row["product_id"],
         "product_default": row["released"],
         "current": row["released"],
-        "groups": [],
+        "groups": row["groups"],
         "mandatory": False,
         "device_count": device_count,
         "releasable": row["proven"] or device_count > 0,

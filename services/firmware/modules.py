@@ -51,8 +51,8 @@ def read_module(image: bytes) -> Module:
     return Module(platform_id, product_id, version)
 
 
-def check_module(module: Module, *, platform_id: int, product_id: int, version: int) -> None:
-    """Refuse a module that does not agree with its product and the version that was stated (FW-1)."""
+def check_module(module: Module, *, platform_id: int, product_id: int, version: int | None = None) -> None:
+    """Refuse a module that does not agree with its product and the version that was stated, if one was (FW-1)."""
     if module.platform_id != platform_id:
         raise Refused(
             "platform_mismatch", f"the binary is for platform {module.platform_id}, the product for {platform_id}"
@@ -63,7 +63,7 @@ def check_module(module: Module, *, platform_id: int, product_id: int, version: 
         raise Refused(
             "product_mismatch", f"the binary was compiled for product {module.product_id}, not for {product_id}"
         )
-    if module.version != version:
+    if version is not None and module.version != version:
         raise Refused("version_mismatch", f"the binary carries version {module.version}, and {version} was stated")
 
 

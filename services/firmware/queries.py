@@ -27,6 +27,14 @@ def list_versions(views: WorkerViews, product_id: int) -> list[dict[str, Any]]:
     return [firmware_object(row, running.get(row["version"], 0)) for row in rows]
 
 
+def versions_in_use(views: WorkerViews, product_id: int) -> list[int]:
+    """The versions that devices of the product run."""
+    counts = views.counts(RUNS_VIEW)
+    counted = sa.select(counts.c.item).where(counts.c.scope == runs_scope(product_id))
+    with views.read() as connection:
+        return [int(item) for item in connection.execute(counted).scalars()]
+
+
 def get_version(views: WorkerViews, product_id: int, version: int) -> dict[str, Any]:
     """One version, with the digest of its image. Raises ``NotFound``."""
     row, device_count = version_row(views, product_id, version)

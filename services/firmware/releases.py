@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -10,9 +11,20 @@ from typing import Any
 
 from services.firmware.firmware_object import firmware_object
 from services.firmware.queries import device_running, version_row
-from services.firmware.versions import VERSIONS, RecordRun, ReleaseVersion, WithdrawRelease, stream_of
+from services.firmware.versions import (
+    VERSIONS,
+    FollowGroup,
+    RecordRun,
+    Release,
+    ReleaseToGroups,
+    ReleaseVersion,
+    WithdrawRelease,
+    stream_of,
+)
 from shared.bus.providers import WorkerStreams, WorkerViews
+from shared.errors import Refused
 from shared.events.gateway import FirmwareReported
+from shared.events.groups import GroupDeleted, GroupRenamed
 from shared.ids import MAX_FIRMWARE_VERSION
 from shared.streams import Streams
 
@@ -21,39 +33,63 @@ MAX_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """What is asked for; not ``default`` takes the default away from this version."""
+class Wanted:
+    """What is asked for. ``default``: the product's default, or no more; ``groups``: all those that it is to be
+    released to. None leaves that as it is."""
 
     product_id: int
     version: int
-    default: bool
+    default: bool | None
+    groups: frozenset[str] | None
     intelligent: bool
 
+    def steps(self) -> Iterator[ReleaseVersion | ReleaseToGroups | WithdrawRelease]:
+        """The same as commands."""
+        if self.default:
+            yield ReleaseVersion(self.product_id, self.version, self.intelligent)
+        elif self.default is not None:
+            yield WithdrawRelease(self.product_id, self.version)
+        if self.groups is not None:
+            yield ReleaseToGroups(self.product_id, self.version, self.groups, self.intelligent)
 
-def release(streams: WorkerStreams, views: WorkerViews, wanted: Release, now: datetime) -> dict[str, Any]:
-    """Release a version, or withdraw it; its firmware object. Raises ``Refused`` with ``firmware_not_running`` and
-    ``NotFound``."""
+
+def release(streams: WorkerStreams, views: WorkerViews, devices: Any, wanted: Wanted, now: datetime) -> dict[str, Any]:
+    """Release a version, or withdraw it; its firmware object. Raises ``NotFound``, and ``Refused`` with
+    ``firmware_not_running``, or ``invalid_request`` for a group that there is not. ``devices`` is the client of that
+    service."""
     product_id, version = wanted.product_id, wanted.version
     row, device_count = version_row(views, product_id, version)
-    stream = stream_of(product_id)
-    if wanted.default and not row["proven"]:
-        _prove_from_view(streams, views, product_id, version)
-    command = (
-        ReleaseVersion(product_id, version, wanted.intelligent)
-        if wanted.default
-        else WithdrawRelease(product_id, version)
-    )
-    handled = streams.handle(VERSIONS, stream, command)
+    _must_be_groups(devices, product_id, wanted.groups)
+    if (wanted.default or wanted.groups) and not row["proven"]:
+        prove_from_view(streams, views, product_id, version)
+    handled = streams.handle(VERSIONS, stream_of(product_id), Release(tuple(wanted.steps())))
+    state = handled.state
     after = {
         **row,
-        "proven": version in handled.state.proven,
-        "released": version == handled.state.released,
+        "proven": version in state.proven,
+        "released": version == state.released,
+        "groups": [group for group, released in state.group_releases.items() if released == version],
         "updated_at": now if handled.events else row["updated_at"],
     }
     return {**firmware_object(after, device_count), "position": handled.position}
 
 
-def _prove_from_view(streams: WorkerStreams, views: WorkerViews, product_id: int, version: int) -> None:
+def _must_be_groups(devices: Any, product_id: int, names: frozenset[str] | None) -> None:
+    if not names:
+        return
+    known = {group["name"] for group in devices.list_groups(product_id=product_id)["groups"]}
+    unknown = sorted(names - known)
+    if unknown:
+        raise Refused("invalid_request", f"groups: The product has no group called {unknown[0][:64]}.")
+
+
+def follow(streams: WorkerStreams, event: GroupDeleted | GroupRenamed) -> None:
+    """What is released to a group goes with it."""
+    renamed = event.renamed if isinstance(event, GroupRenamed) else None
+    streams.handle(VERSIONS, stream_of(event.product_id), FollowGroup(event.product_id, event.name, renamed))
+
+
+def prove_from_view(streams: WorkerStreams, views: WorkerViews, product_id: int, version: int) -> None:
     """A device may have reported the version before it was uploaded, or before it was a member."""
     device_id = device_running(views, product_id, version)
     if device_id is not None:

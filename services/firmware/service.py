@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nameko.events import event_handler
 from nameko.rpc import ServiceRpc, rpc
 
-from services.firmware import past_queries, releases, uploads
-from services.firmware.releases import Release
+from services.firmware import describing, past_queries, queries, releases, uploads
+from services.firmware.prefixes import prefix_warnings
+from services.firmware.releases import Wanted
 from services.firmware.uploads import Upload
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views
@@ -31,6 +32,7 @@ class FirmwareService:
     blobs = Given()
     proofs = Given()
     orgs = ServiceRpc("orgs")
+    devices = ServiceRpc("devices")
 
     @rpc(expected_exceptions=FlotillaError)
     def upload_version(
@@ -44,11 +46,20 @@ class FirmwareService:
         uploaded_by: str,
         uploader_id: str,
         description: str | None = None,
+        version_width: int = 0,
     ) -> dict[str, Any]:
         who = (uploaded_by, uploader_id)
         upload = Upload(product_id, version, title, description, file_name, sha256, size_bytes, *who)
         product = self.orgs.get_product(product_id=product_id)["product"]
-        return uploads.upload(self.streams, self.blobs, product, upload, self.clock())
+        answer = uploads.upload(self.streams, self.blobs, product, upload, self.clock())
+        in_use = queries.versions_in_use(self.views, product_id) if product["device_type"] == uploads.MQTT else []
+        warnings = prefix_warnings(version, in_use, version_width)
+        return {**answer, **({"warnings": warnings} if warnings else {})}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def check_file(self, product_id: int, sha256: str, size_bytes: int) -> dict[str, Any]:
+        product = self.orgs.get_product(product_id=product_id)["product"]
+        return uploads.check_file(self.blobs, product, sha256, size_bytes)
 
     @rpc(expected_exceptions=FlotillaError)
     def list_versions(self, product_id: int, as_of: str | None = None) -> dict[str, Any]:
@@ -59,11 +70,37 @@ class FirmwareService:
         return past_queries.get_version(self.past, self.views, product_id, version, as_of)
 
     @rpc(expected_exceptions=FlotillaError)
-    def release_version(
-        self, product_id: int, version: int, product_default: bool | None = None, intelligent: bool = False
+    def describe_version(
+        self, product_id: int, version: int, title: str | None = None, description: str | None = None
     ) -> dict[str, Any]:
-        wanted = Release(product_id, version, product_default is not False, bool(intelligent))
-        return releases.release(self.streams, self.views, wanted, self.clock())
+        stated = (title, description)
+        return describing.describe(self.streams, self.views, product_id, version, *stated, self.clock())
+
+    @rpc(expected_exceptions=FlotillaError)
+    def delete_version(self, product_id: int, version: int) -> dict[str, Any]:
+        return describing.delete(self.streams, self.views, self.devices, product_id, version)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def release_version(
+        self,
+        product_id: int,
+        version: int,
+        product_default: bool | None = None,
+        intelligent: bool = False,
+        groups: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        default = True if product_default is None and groups is None else product_default
+        names = None if groups is None else frozenset(groups)
+        wanted = Wanted(product_id, version, default, names, bool(intelligent))
+        return releases.release(self.streams, self.views, self.devices, wanted, self.clock())
+
+    @event_handler("devices", "GroupDeleted")
+    def follow_deleted_group(self, message: Mapping[str, Any]) -> None:
+        releases.follow(self.streams, self.streams.event(message))
+
+    @event_handler("devices", "GroupRenamed")
+    def follow_renamed_group(self, message: Mapping[str, Any]) -> None:
+        releases.follow(self.streams, self.streams.event(message))
 
     @event_handler("gateway", "FirmwareReported")
     def prove(self, message: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from services.firmware.firmware_object import firmware_object
-from services.firmware.modules import check_module, read_module
+from services.firmware.modules import Module, check_module, read_module
 from services.firmware.versions import VERSIONS, UploadVersion, stream_of
 from shared.blobs import Blobs
 from shared.bus.providers import WorkerStreams
@@ -20,6 +20,9 @@ from shared.events.firmware import VersionUploaded
 from shared.ids import MAX_FIRMWARE_VERSION
 
 MQTT = "mqtt"
+NO_FILES = (
+    "A device that speaks MQTT takes versions only: upload the file as one, and lock the device to it with flash."
+)
 MAX_IMAGE_BYTES = {"Core": 110_592, MQTT: 8_388_608}
 """By device type; a Core's flash has less room, and any other hardware has what it has."""
 MAX_MODULE_BYTES = 131_072
@@ -51,15 +54,25 @@ def upload(
     event = _stated(asked)
     _check_image(blobs, product, asked)
     handled = streams.handle(VERSIONS, stream_of(asked.product_id), UploadVersion(event))
-    row = {**msgspec.structs.asdict(event), "uploaded_at": now, "updated_at": now, "proven": False, "released": False}
+    untried = {"proven": False, "released": False, "groups": []}
+    row = {**msgspec.structs.asdict(event), "uploaded_at": now, "updated_at": now, **untried}
     return {**firmware_object(row, 0), "position": handled.position}
 
 
+def check_file(blobs: Blobs, product: Mapping[str, Any], sha256: str, size_bytes: int) -> dict[str, Any]:
+    """``{version}`` that is compiled into a file which is to be flashed to a device of the product, and is no version
+    of it. Raises ``Refused`` with the codes of contract 9.3, ``not_supported`` where files carry none."""
+    if product["device_type"] == MQTT:
+        raise Refused("not_supported", NO_FILES)
+    module = _module(blobs, product, sha256, size_bytes)
+    check_module(module, platform_id=product["platform_id"], product_id=product["id"])
+    if module.version > MAX_FIRMWARE_VERSION:
+        raise Refused("version_mismatch", f"the binary carries version {module.version}, which stands for none")
+    return {"version": module.version}
+
+
 def _stated(asked: Upload) -> VersionUploaded:
-    title = _line("title", asked.title, MAX_TITLE)
-    description = (asked.description or "").strip()
-    if len(description) > MAX_DESCRIPTION:
-        raise _invalid(f"The description has more than {MAX_DESCRIPTION} characters.")
+    title, description = stated_title(asked.title), stated_description(asked.description)
     if type(asked.version) is not int or not 0 <= asked.version <= MAX_FIRMWARE_VERSION:
         raise _invalid(f"The version must be an integer, 0 to {MAX_FIRMWARE_VERSION}.")
     return VersionUploaded(
@@ -75,6 +88,19 @@ def _stated(asked: Upload) -> VersionUploaded:
     )
 
 
+def stated_title(text: str | None) -> str:
+    """The title that somebody stated. Raises ``Refused("invalid_request")``."""
+    return _line("title", text, MAX_TITLE)
+
+
+def stated_description(text: str | None) -> str:
+    """The same of the description, which may be empty."""
+    description = (text or "").strip()
+    if len(description) > MAX_DESCRIPTION:
+        raise _invalid(f"The description has more than {MAX_DESCRIPTION} characters.")
+    return description
+
+
 def _line(what: str, text: str | None, most: int) -> str:
     line = (text or "").strip()
     if not line:
@@ -85,16 +111,24 @@ def _line(what: str, text: str | None, most: int) -> str:
 
 
 def _check_image(blobs: Blobs, product: Mapping[str, Any], asked: Upload) -> None:
-    if not blobs.exists(asked.sha256) or blobs.size(asked.sha256) != asked.size_bytes or asked.size_bytes == 0:
-        raise _invalid("The file is missing, or was not stored in full.")
-    device_type = product["device_type"]
-    most = MAX_IMAGE_BYTES.get(device_type, MAX_MODULE_BYTES)
-    if asked.size_bytes > most:
-        raise Refused("too_large", f"Firmware for {device_type} has at most {most} bytes.")
-    if device_type == MQTT:  # any file: its structure is the customer's own (FW-1)
+    if product["device_type"] == MQTT:  # any file: its structure is the customer's own (FW-1)
+        _must_be_stored(blobs, product, asked.sha256, asked.size_bytes)
         return
-    module = read_module(blobs.read(asked.sha256, 0, asked.size_bytes))
+    module = _module(blobs, product, asked.sha256, asked.size_bytes)
     check_module(module, platform_id=product["platform_id"], product_id=asked.product_id, version=asked.version)
+
+
+def _module(blobs: Blobs, product: Mapping[str, Any], sha256: str, size_bytes: int) -> Module:
+    _must_be_stored(blobs, product, sha256, size_bytes)
+    return read_module(blobs.read(sha256, 0, size_bytes))
+
+
+def _must_be_stored(blobs: Blobs, product: Mapping[str, Any], sha256: str, size_bytes: int) -> None:
+    if not blobs.exists(sha256) or blobs.size(sha256) != size_bytes or size_bytes == 0:
+        raise _invalid("The file is missing, or was not stored in full.")
+    most = MAX_IMAGE_BYTES.get(product["device_type"], MAX_MODULE_BYTES)
+    if size_bytes > most:
+        raise Refused("too_large", f"Firmware for {product['device_type']} has at most {most} bytes.")
 
 
 def _invalid(reason: str) -> Refused:

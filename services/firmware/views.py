@@ -25,6 +25,9 @@ def _version_keys(event: Any) -> Iterable[Key]:
     yield event.product_id, event.version
     if isinstance(event, f.FirmwareReleased) and event.supersedes not in (None, event.version):
         yield event.product_id, event.supersedes
+    if isinstance(event, f.FirmwareReleasedToGroups):
+        for version in sorted({*event.taken} - {event.version}):
+            yield event.product_id, version
 
 
 def fold_version(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
@@ -44,21 +47,31 @@ def fold_version(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
             "updated_at": recorded.at,
             "proven": False,
             "released": False,
+            "groups": [],
         }
     if row is None:
         return None
     match event:
+        case f.VersionDescribed():
+            described: Row = {"title": event.title, "description": event.description}
+            return {**row, **described, "updated_at": recorded.at}
+        case f.VersionDeleted():
+            return None
         case f.VersionFirstRan():
             return {**row, "proven": True}
         case f.FirmwareReleased():
             return {**row, "released": event.version == row["version"], "updated_at": recorded.at}
+        case f.FirmwareReleasedToGroups():
+            kept = [group for group in row["groups"] if group not in event.groups]
+            groups = event.groups if event.version == row["version"] else kept
+            return {**row, "groups": groups, "updated_at": recorded.at}
         case _:
             return {**row, "released": False, "updated_at": recorded.at}
 
 
 VERSIONS_VIEW = View(
     name="versions",
-    version=2,
+    version=4,
     key=("product_id", "version"),
     columns={
         "product_id": int,
@@ -74,8 +87,17 @@ VERSIONS_VIEW = View(
         "updated_at": datetime,
         "proven": bool,
         "released": bool,
+        "groups": list,
     },
-    events=(f.VersionUploaded, f.VersionFirstRan, f.FirmwareReleased, f.ReleaseWithdrawn),
+    events=(
+        f.VersionUploaded,
+        f.VersionDescribed,
+        f.VersionDeleted,
+        f.VersionFirstRan,
+        f.FirmwareReleased,
+        f.FirmwareReleasedToGroups,
+        f.ReleaseWithdrawn,
+    ),
     keys=_version_keys,
     fold=fold_version,
 )

@@ -1,14 +1,15 @@
-"""Many small appends as few big ones, from asyncio: collect, append in a thread, repeat, answer by futures."""
+"""Many small appends as few big ones, from asyncio: collect, append in a thread, repeat, tell what became of each."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from shared.errors import Unavailable, Unknown
 
@@ -34,12 +35,65 @@ class BatchLimits:
     first_pause_s: float = 0.05
 
 
+class Storing:
+    """What becomes of one item, told as a future tells it, but without what a future does for every callback: a copy of
+    the context and a turn of the loop. Nobody can cancel it."""
+
+    __slots__ = ("_callbacks", "_error", "_known")
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[Storing], object]] = []
+        self._known = False
+        self._error: Exception | None = None
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not self._known:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.add_done_callback(partial(_wake, waiter))
+            yield from waiter
+        if self._error is not None:
+            raise self._error
+
+    def add_done_callback(self, callback: Callable[[Storing], object], /) -> None:
+        """Call it once this is known, never before this returns."""
+        if self._known:
+            asyncio.get_running_loop().call_soon(callback, self)
+        else:
+            self._callbacks.append(callback)
+
+    def cancelled(self) -> bool:
+        """Never."""
+        return False
+
+    def exception(self) -> Exception | None:
+        """Why the item is not durable, if that is known."""
+        return self._error
+
+    def settle(self, error: Exception | None) -> bool:
+        """Tell it; False if it was told before."""
+        if self._known:
+            return False
+        self._known, self._error = True, error
+        for callback in self._callbacks:
+            try:
+                callback(self)
+            except Exception:
+                log.exception("somebody who waited for an item failed")
+        self._callbacks = []
+        return True
+
+
+def _wake(waiter: asyncio.Future[None], _: Storing) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[Item]):
     item: Item
     size_bytes: int
     until_s: float
-    done: asyncio.Future[None]
+    storing: Storing
 
 
 class Batcher(Generic[Item]):
@@ -59,6 +113,7 @@ class Batcher(Generic[Item]):
         self._limits = limits or BatchLimits()
         self._waiting: deque[_Waiting[Item]] = deque()
         self._waiting_bytes = 0
+        self._appending: list[_Waiting[Item]] = []
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -71,6 +126,14 @@ class Batcher(Generic[Item]):
     def waiting(self) -> int:
         """Items that are not in a batch yet."""
         return len(self._waiting)
+
+    @property
+    def behind_s(self) -> float:
+        """How long the oldest item has waited that is not durable yet, in a batch or not."""
+        oldest = self._appending or self._waiting
+        if not oldest:
+            return 0.0
+        return max(0.0, asyncio.get_running_loop().time() - oldest[0].until_s + self._limits.give_up_s)
 
     def status(self) -> dict[str, int]:
         """Numbers of items since the start."""
@@ -90,23 +153,21 @@ class Batcher(Generic[Item]):
             self._task = None
         self._thread.shutdown(wait=False)
 
-    def put(self, item: Item, size_bytes: int) -> asyncio.Future[None]:
+    def put(self, item: Item, size_bytes: int) -> Storing:
         """Done when the item is durable; else ``Unavailable``, or what the attempt made of it. May be ignored."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        done.add_done_callback(_looked_at)
-        limits = self._limits
+        storing, limits = Storing(), self._limits
         if self._stopping:
-            self._fail(done, Unavailable(f"{self.name} is stopping"))
+            self._fail(storing, Unavailable(f"{self.name} is stopping"))
         elif len(self._waiting) >= limits.waiting_items or self._waiting_bytes + size_bytes > limits.waiting_bytes:
-            self._fail(done, Unavailable(f"{self.name} is behind: {len(self._waiting)} wait"))
+            self._fail(storing, Unavailable(f"{self.name} is behind: {len(self._waiting)} wait"))
         else:
-            self._waiting.append(_Waiting(item, size_bytes, loop.time() + limits.give_up_s, done))
+            until_s = asyncio.get_running_loop().time() + limits.give_up_s
+            self._waiting.append(_Waiting(item, size_bytes, until_s, storing))
             self._waiting_bytes += size_bytes
             self._wake.set()
             if len(self._waiting) >= limits.batch_items or self._waiting_bytes >= limits.batch_bytes:
                 self._full.set()
-        return done
+        return storing
 
     async def _run(self) -> None:
         while True:
@@ -117,7 +178,9 @@ class Batcher(Generic[Item]):
                 await self._wake.wait()
                 continue
             await self._collect()
-            await self._append(self._take())
+            self._appending = self._take()
+            await self._append(self._appending)
+            self._appending = []
 
     async def _collect(self) -> None:
         """Give others a moment to join, unless the batch is full already."""
@@ -167,11 +230,11 @@ class Batcher(Generic[Item]):
         failed_before = self.failed
         for waiting in batch:
             if waiting.until_s <= now_s:
-                self._fail(waiting.done, Unknown(str(behind)))
+                self._fail(waiting.storing, Unknown(str(behind)))
         while self._waiting and self._waiting[0].until_s <= now_s:
             expired = self._waiting.popleft()
             self._waiting_bytes -= expired.size_bytes
-            self._fail(expired.done, Unavailable(str(behind)))
+            self._fail(expired.storing, Unavailable(str(behind)))
         if self.failed > failed_before:
             log.error("%s: gave up on %d items: %r", self.name, self.failed - failed_before, behind)
 
@@ -182,25 +245,13 @@ class Batcher(Generic[Item]):
         self.appended += len(batch) - len(failed)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
-                _succeed(waiting.done)
+                waiting.storing.settle(None)
             else:
-                self._fail(waiting.done, Unknown(str(outcome)) if isinstance(outcome, Unavailable) else outcome)
+                self._fail(waiting.storing, Unknown(str(outcome)) if isinstance(outcome, Unavailable) else outcome)
 
-    def _fail(self, done: asyncio.Future[None], error: Exception) -> None:
-        if not done.done():
+    def _fail(self, storing: Storing, error: Exception) -> None:
+        if storing.settle(error):
             self.failed += 1
-            done.set_exception(error)
-
-
-def _succeed(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
-
-
-def _looked_at(done: asyncio.Future[None]) -> None:
-    """Whoever does not wait for an item must not be warned about it: the loss is counted and logged here."""
-    if not done.cancelled():
-        done.exception()
 
 
 def _outcomes(attempt: Attempt, items: int) -> Sequence[Exception | None]:

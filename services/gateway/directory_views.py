@@ -6,18 +6,25 @@ is decided without asking anybody.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from services.gateway.attribute_views import DESIRED, REPORTED
+from services.gateway.customer_view import CUSTOMERS
+from services.gateway.stream_views import CLAIMS, GATEWAYS
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
+from shared.events import oauth
 from shared.events import orgs as o
 from shared.events.fields import FORGOTTEN
 from shared.projections.view import Key, Row, View
 from shared.store.port import Recorded
-from shared.targets import Membership, Target, runs_target
+from shared.targets import Membership, Target, runs_target, with_groups
 
 
 def _by(*names: str) -> Any:
@@ -36,36 +43,73 @@ def _token(row: Row | None, event: Any, _: Recorded) -> Row | None:
                 "client": event.client,
                 "token_digest": event.token_digest,
                 "expires_at": event.expires_at,
+                "subject": event.subject,
+                "customer_id": event.customer_id,
+                "product_id": event.product_id,
+                "org_id": event.org_id,
+                "generation": event.generation,
+                "scope": event.scope,
             }
         case o.TokenRevoked():
             return None
     return row
 
 
-def _account_keys(event: Any) -> Iterable[Key]:
-    return ((event.owner_id if isinstance(event, o.OrganizationCreated) else event.account_id,),)
+_ALONE: Row = {"org_id": None, "role": None}
+_NEW: Row = {**_ALONE, "generation": 0, "forgotten": False}
 
 
 def _account(row: Row | None, event: Any, _: Recorded) -> Row | None:
     match event:
         case o.AccountCreated():
-            return {"account_id": event.account_id, "email": event.email, "org_id": None, "forgotten": False}
+            return {**_NEW, "account_id": event.account_id, "email": event.email}
         case o.AccountForgotten():
-            return None if row is None else {**row, "email": FORGOTTEN, "forgotten": True}
-        case o.OrganizationFounded() | o.MemberJoined():
-            account_id, email = event.account_id, event.email
-        case o.OrganizationCreated():
-            account_id, email = event.owner_id, event.owner_email
+            return None if row is None else {**row, "email": FORGOTTEN, **_ALONE, "forgotten": True}
+        case o.TokensEnded() if row:
+            return {**row, "generation": event.generation}
+        case o.EmailChanged() if row:
+            return {**row, "email": event.email}
+        case o.MemberJoined():
+            before = row or {**_NEW, "account_id": event.account_id, "email": event.email}
+            return {**before, "org_id": event.org_id, "role": event.role}
+        case o.MemberRoleChanged() if row and row["org_id"] == event.org_id:
+            return {**row, "role": event.role}
+        case o.MemberRemoved() if row and row["org_id"] == event.org_id:
+            return {**row, **_ALONE}
         case _:
             return row
-    before = row or {"account_id": account_id, "email": email, "org_id": None, "forgotten": False}
-    return row if before["org_id"] == event.org_id else {**before, "org_id": event.org_id}
+
+
+def _client(row: Row | None, event: Any, _: Recorded) -> Row | None:
+    """Whether an OAuth client was deleted; what was not heard of is none that is registered."""
+    return {"client_id": event.client_id, "deleted": isinstance(event, oauth.ClientDeleted)}
 
 
 def _org(row: Row | None, event: Any, _: Recorded) -> Row | None:
     if isinstance(event, o.OrganizationCreated):
         return {"org_id": event.org_id, "slug": event.slug, "name": event.name}
     return row
+
+
+_CONFIGURED = (
+    "trust_first_key",
+    "tls_only",
+    "provisioning",
+    "claim_without_secret",
+    "firmware_name",
+    "version_width",
+)
+_AT_FIRST: Row = {
+    "trust_first_key": False,
+    "tls_only": False,
+    "provisioning": "off",
+    "provisioning_key": None,
+    "provisioning_secret_digest": None,
+    "claim_without_secret": False,
+    "version_width": 0,
+}
+"""How devices get into a product of which nothing was configured."""
+_UNCHANGED = object()
 
 
 def _product(row: Row | None, event: Any, _: Recorded) -> Row | None:
@@ -79,18 +123,50 @@ def _product(row: Row | None, event: Any, _: Recorded) -> Row | None:
                 "device_type": event.device_type,
                 "platform_id": event.platform_id,
                 "released_version": None,
+                "group_releases": {},
                 "intelligent": False,
+                **_AT_FIRST,
+                "firmware_name": str(event.product_id),
+                "programs_at_setup": False,
             }
+        case o.DeviceAccessConfigured() if row:
+            return {**row, **{name: getattr(event, name) for name in _CONFIGURED}}
+        case o.ConfigurationAnswered() if row:
+            answer = json.loads(event.answers).get(o.PROGRAMMING, _UNCHANGED)
+            return row if answer is _UNCHANGED else {**row, "programs_at_setup": answer == o.AT_SETUP}
+        case o.ProvisioningKeyIssued() if row:
+            return {**row, "provisioning_key": event.key, "provisioning_secret_digest": event.secret_digest}
+        case o.ProductRemoved():
+            return None
+        case o.ProductChanged() if row:
+            return {**row, "name": event.name}
         case f.FirmwareReleased() if row:
             return {**row, "released_version": event.version, "intelligent": event.intelligent}
+        case f.FirmwareReleasedToGroups() if row:
+            releases = with_groups(row["group_releases"], event.version, event.groups)
+            return {**row, "group_releases": releases, "intelligent": event.intelligent}
         case f.ReleaseWithdrawn() if row:
             return {**row, "released_version": None, "intelligent": False}
     return row
 
 
+def _authority(row: Row | None, event: Any, _: Recorded) -> Row | None:
+    if not isinstance(event, o.DeviceAuthorityAdded):
+        return None
+    return {
+        "authority_id": event.authority_id,
+        "org_id": event.org_id,
+        "certificate": event.certificate,
+        "fingerprint": event.fingerprint,
+        "names_devices": event.names_devices,
+    }
+
+
 def _image(row: Row | None, event: Any, _: Recorded) -> Row | None:
-    if not isinstance(event, f.VersionUploaded):
-        return row
+    if isinstance(event, f.VersionDeleted):
+        return None
+    if isinstance(event, f.VersionDescribed):
+        return None if row is None else {**row, "title": event.title}
     return {
         "product_id": event.product_id,
         "version": event.version,
@@ -102,15 +178,24 @@ def _image(row: Row | None, event: Any, _: Recorded) -> Row | None:
 
 _OUTSIDE: Row = {
     "product_id": None,
+    "name": "",
     "forced": False,
     "quarantined": False,
     "denied": False,
     "development": False,
+    "groups": [],
     "locked_version": None,
     "flash_pending": False,
     "token_digest": None,
+    "owner_id": None,
+    "key_algorithm": None,
+    "public_key": None,
+    "key_digest": None,
+    "certificate": None,
+    "ever_updated": False,
+    "flash": None,
 }
-"""What the team decided about a device that is in no product."""
+"""What the team decided about a device that is in no product, and what became of that."""
 
 _UNSEEN: Row = {
     "reported_product": None,
@@ -122,6 +207,7 @@ _UNSEEN: Row = {
     "attempt_version": None,
     "attempts": 0,
     "failures": 0,
+    "attempt_applying": False,
 }
 
 
@@ -146,10 +232,16 @@ def _decided(row: Row, event: Any) -> Row:
             return {**joined, "quarantined": True, "denied": False}
         case d.DeviceDenied():
             return {**joined, "quarantined": False, "denied": True}
+        case d.DeviceDescribed():
+            return {**joined, "name": event.name}
         case d.DevelopmentMarked():
             return {**joined, "development": event.development}
+        case d.DeviceGrouped():
+            return {**joined, "groups": event.groups}
         case d.DeviceTokenReplaced():
             return {**joined, "token_digest": event.token_digest}
+        case d.DeviceKeySet() | d.DeviceCertificateSet() | d.DeviceClaimed() | d.DeviceUnclaimed():
+            return {**joined, **_access(event)}
         case d.DeviceLocked():
             return {**joined, **_locked({**row, **joined}, event)}
         case d.DeviceUnlocked():
@@ -157,9 +249,22 @@ def _decided(row: Row, event: Any) -> Row:
     return {}
 
 
+def _access(event: d.DeviceKeySet | d.DeviceCertificateSet | d.DeviceClaimed | d.DeviceUnclaimed) -> Row:
+    match event:
+        case d.DeviceKeySet(_, _, algorithm, public_key, _):
+            key_digest = hashlib.sha256(base64.b64decode(public_key)).hexdigest()
+            return {"key_algorithm": algorithm, "public_key": public_key, "key_digest": key_digest}
+        case d.DeviceCertificateSet():
+            return {"certificate": event.fingerprint}
+        case d.DeviceClaimed():
+            return {"owner_id": event.owner_id}
+        case _:
+            return {"owner_id": None}
+
+
 def _locked(row: Row, event: d.DeviceLocked) -> Row:
     runs = _runs(row, event.version, row["reported_product"], row["reported_version"])
-    changes = {"locked_version": event.version, "flash_pending": event.flash and not runs}
+    changes = {"locked_version": event.version, "flash_pending": event.flash and not runs, "flash": None}
     if row["attempt_version"] == event.version:  # FW-7: somebody asks for it again
         return {**changes, "failures": 0}
     return changes
@@ -179,15 +284,33 @@ def _seen(row: Row, event: Any) -> Row:
                 "recorded_product": event.product_id,
                 "flash_pending": pending,
             }
+        case g.UpdateAdvanced():
+            known = (row["attempt_version"], row["attempts"]) == (event.version, event.attempt)
+            return {"attempt_applying": event.state == "applying"} if known else {}
         case g.UpdateStarted():
             again = row["attempt_version"] == event.version
-            failures = row["failures"] if again else 0
-            return {"attempt_version": event.version, "attempts": event.attempt, "failures": failures}
+            return {**_attempt(event), "failures": row["failures"] if again else 0}
+        case g.UpdateInterrupted():
+            known = (row["attempt_version"], row["attempts"]) == (event.version, event.attempt)
+            return {"attempt_applying": False} if known else {}
         case g.UpdateSucceeded():
-            return {"attempt_version": event.version, "attempts": event.attempt, "failures": 0}
+            return {**_attempt(event), "failures": 0, "ever_updated": True, "flash": _left(row, event)}
         case g.UpdateFailed():
-            return {"attempt_version": event.version, "attempts": event.attempt, "failures": event.failures}
+            return {**_attempt(event), "failures": event.failures, "flash": _left(row, event)}
+        case g.FlashAsked() if row["product_id"] == event.product_id:
+            return {"flash": {name: getattr(event, name) for name in _FLASH}}
     return {}
+
+
+def _left(row: Row, event: g.UpdateSucceeded | g.UpdateFailed) -> dict[str, Any] | None:
+    """The file that is still to be flashed: not the one of this attempt, for one try is what was asked for."""
+    flash: dict[str, Any] | None = row["flash"]
+    over = flash is not None and (flash["product_id"], flash["version"]) == (event.product_id, event.version)
+    return None if over else flash
+
+
+def _attempt(event: g.UpdateStarted | g.UpdateSucceeded | g.UpdateFailed) -> Row:
+    return {"attempt_version": event.version, "attempts": event.attempt, "attempt_applying": False}
 
 
 def _runs(row: Row, version: int, reported_product: int | None, reported_version: int | None) -> bool:
@@ -195,24 +318,43 @@ def _runs(row: Row, version: int, reported_product: int | None, reported_version
     return runs_target(member, Target(version, "lock"), reported_product, reported_version)
 
 
+_FLASH = ("flash_id", "product_id", "version", "size_bytes", "sha256")
 _DECISIONS = (
+    d.DeviceGrouped,
     d.DeviceImported,
     d.DeviceForced,
     d.DeviceQuarantined,
     d.DeviceApproved,
     d.DeviceDenied,
     d.DeviceRemoved,
+    d.DeviceDescribed,
     d.DevelopmentMarked,
     d.DeviceLocked,
     d.DeviceUnlocked,
     d.DeviceTokenReplaced,
+    d.DeviceKeySet,
+    d.DeviceCertificateSet,
+    d.DeviceClaimed,
+    d.DeviceUnclaimed,
 )
 
 TOKENS = View(
     name="tokens",
-    version=1,
+    version=2,
     key=("token_id",),
-    columns={"token_id": str, "account_id": str, "client": str, "token_digest": str, "expires_at": datetime},
+    columns={
+        "token_id": str,
+        "account_id": str,
+        "client": str,
+        "token_digest": str,
+        "expires_at": datetime,
+        "subject": str,
+        "customer_id": str,
+        "product_id": int,
+        "org_id": str,
+        "generation": int,
+        "scope": str,
+    },
     events=(o.TokenIssued, o.TokenRevoked),
     keys=_by("token_id"),
     fold=_token,
@@ -222,12 +364,30 @@ TOKENS = View(
 
 ACCOUNTS = View(
     name="accounts",
-    version=2,
+    version=3,
     key=("account_id",),
-    columns={"account_id": str, "email": str, "org_id": str, "forgotten": bool},
-    events=(o.AccountCreated, o.AccountForgotten, o.OrganizationFounded, o.OrganizationCreated, o.MemberJoined),
-    keys=_account_keys,
+    columns={"account_id": str, "email": str, "org_id": str, "role": str, "generation": int, "forgotten": bool},
+    events=(
+        o.AccountCreated,
+        o.AccountForgotten,
+        o.EmailChanged,
+        o.TokensEnded,
+        o.MemberJoined,
+        o.MemberRoleChanged,
+        o.MemberRemoved,
+    ),
+    keys=_by("account_id"),
     fold=_account,
+)
+
+CLIENTS = View(
+    name="clients",
+    version=1,
+    key=("client_id",),
+    columns={"client_id": str, "deleted": bool},
+    events=(oauth.ClientCreated, oauth.ClientDeleted),
+    keys=_by("client_id"),
+    fold=_client,
 )
 
 ORGS = View(
@@ -243,7 +403,7 @@ ORGS = View(
 
 PRODUCTS = View(
     name="products",
-    version=1,
+    version=4,
     key=("product_id",),
     columns={
         "product_id": int,
@@ -253,38 +413,75 @@ PRODUCTS = View(
         "device_type": str,
         "platform_id": int,
         "released_version": int,
+        "group_releases": dict,
         "intelligent": bool,
+        "trust_first_key": bool,
+        "tls_only": bool,
+        "provisioning": str,
+        "provisioning_key": str,
+        "provisioning_secret_digest": str,
+        "claim_without_secret": bool,
+        "firmware_name": str,
+        "version_width": int,
+        "programs_at_setup": bool,
     },
-    events=(o.ProductCreated, f.FirmwareReleased, f.ReleaseWithdrawn),
+    events=(
+        o.ProductCreated,
+        o.ProductChanged,
+        o.ProductRemoved,
+        o.ConfigurationAnswered,
+        o.DeviceAccessConfigured,
+        o.ProvisioningKeyIssued,
+        f.FirmwareReleased,
+        f.FirmwareReleasedToGroups,
+        f.ReleaseWithdrawn,
+    ),
     keys=_by("product_id"),
     fold=_product,
-    indexes=(("slug",),),
+    indexes=(("slug",), ("firmware_name",), ("provisioning_key",)),
+)
+
+AUTHORITIES = View(
+    name="authorities",
+    version=1,
+    key=("authority_id",),
+    columns={"authority_id": str, "org_id": str, "certificate": str, "fingerprint": str, "names_devices": bool},
+    events=(o.DeviceAuthorityAdded, o.DeviceAuthorityRemoved),
+    keys=_by("authority_id"),
+    fold=_authority,
 )
 
 IMAGES = View(
     name="images",
-    version=1,
+    version=2,
     key=("product_id", "version"),
     columns={"product_id": int, "version": int, "title": str, "size_bytes": int, "sha256": str},
-    events=(f.VersionUploaded,),
+    events=(f.VersionUploaded, f.VersionDescribed, f.VersionDeleted),
     keys=_by("product_id", "version"),
     fold=_image,
 )
 
 DEVICES = View(
     name="devices",
-    version=2,
+    version=8,
     key=("device_id",),
     columns={
         "device_id": str,
         "product_id": int,
+        "name": str,
         "forced": bool,
         "quarantined": bool,
         "denied": bool,
         "development": bool,
+        "groups": list,
         "locked_version": int,
         "flash_pending": bool,
         "token_digest": str,
+        "owner_id": str,
+        "key_algorithm": str,
+        "public_key": str,
+        "key_digest": str,
+        "certificate": str,
         "reported_product": int,
         "reported_version": int,
         "reported_title": str,
@@ -294,11 +491,37 @@ DEVICES = View(
         "attempt_version": int,
         "attempts": int,
         "failures": int,
+        "attempt_applying": bool,
+        "ever_updated": bool,
+        "flash": dict,
     },
-    events=(*_DECISIONS, g.FirmwareReported, g.UpdateStarted, g.UpdateSucceeded, g.UpdateFailed),
+    events=(
+        *_DECISIONS,
+        g.FirmwareReported,
+        g.FlashAsked,
+        g.UpdateStarted,
+        g.UpdateAdvanced,
+        g.UpdateInterrupted,
+        g.UpdateSucceeded,
+        g.UpdateFailed,
+    ),
     keys=_by("device_id"),
     fold=_device,
-    indexes=(("token_digest",),),
+    indexes=(("token_digest",), ("key_digest",), ("certificate",)),
 )
 
-VIEWS = (TOKENS, ACCOUNTS, ORGS, PRODUCTS, IMAGES, DEVICES)
+VIEWS = (
+    TOKENS,
+    ACCOUNTS,
+    CUSTOMERS,
+    CLIENTS,
+    ORGS,
+    PRODUCTS,
+    AUTHORITIES,
+    IMAGES,
+    DEVICES,
+    REPORTED,
+    DESIRED,
+    CLAIMS,
+    GATEWAYS,
+)

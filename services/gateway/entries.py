@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Literal
 
+from shared.events.fields import KeyAlgorithm
+from shared.events.orgs import Provisioning, Role
 from shared.targets import Membership, Target, counted_product, target
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEntry:
-    """Whose access token it is. ``org_id`` and ``org_slug`` are None for an account without an organization."""
+    """Whose access token it is, see ``shared.auth.permissions.Caller``.
+
+    ``subject``: an account, a customer, or an OAuth client itself, which has neither ``account_id`` nor ``email``;
+    ``client`` is the client that it was made with.
+    """
 
     token_id: str
-    account_id: str
+    account_id: str | None
     email: str
     client: str
     expires_at: datetime | None
     org_id: str | None
+    role: Role | None = None
+    subject: Literal["account", "customer", "client"] = "account"
+    customer_id: str | None = None
+    product_id: int | None = None
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +44,9 @@ class OrgEntry:
 
 @dataclass(frozen=True, slots=True)
 class ProductEntry:
-    """A product, with the version that is released in it; ``intelligent``: devices that are online are offered it
-    now, the others at their next connection (FW-4)."""
+    """A product, with the version that is released in it, and how its devices get in; ``intelligent``: devices that are
+    online are offered it now, the others at their next connection (FW-4); ``programs_at_setup``: a new device gets it
+    before anything else (PRD-5)."""
 
     product_id: int
     org_id: str
@@ -42,6 +56,27 @@ class ProductEntry:
     platform_id: int
     released_version: int | None
     intelligent: bool = False
+    trust_first_key: bool = False
+    tls_only: bool = False
+    provisioning: Provisioning = "off"
+    provisioning_key: str | None = None
+    provisioning_secret_digest: str | None = None
+    claim_without_secret: bool = False
+    firmware_name: str = ""
+    version_width: int = 0
+    programs_at_setup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityEntry:
+    """Who signs certificates of devices of this organization, and of no other (MQC-6). ``certificate`` is PEM text;
+    ``names_devices``: a common name that is a device ID identifies the device."""
+
+    authority_id: str
+    org_id: str
+    certificate: str
+    fingerprint: str
+    names_devices: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +91,43 @@ class ImageEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class FlashEntry:
+    """A file that somebody wants on one device now (contract 9.5), with the product and version that it carries;
+    ``flash_id`` names the wish, ``sha256`` the file's blob."""
+
+    flash_id: str
+    product_id: int
+    version: int
+    size_bytes: int
+    sha256: str
+
+    @property
+    def image(self) -> ImageEntry:
+        """What is to be sent."""
+        return ImageEntry(self.product_id, self.version, "", self.size_bytes, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredEntry:
+    """The attributes that the platform desires of a device. ``revision`` counts the changes; ``values`` has name to
+    value and the revision of its last change, ``removed`` the names that are gone, with the revision that took them."""
+
+    revision: int = 0
+    values: Mapping[str, tuple[Any, int]] = field(default_factory=dict)
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceEntry:
-    """What a connection is decided from, without asking anybody.
+    """What a connection is decided from, without asking anybody. ``released_version``: the one that is released for it,
+    to one of its groups or to all.
 
     ``reported_*`` is what the device said last, on whichever gateway, and ``recorded_product`` what it counted as by
     then; ``attempt_version`` is the version that was tried most recently, ``attempts`` the number of the last attempt
-    at it, ``failures`` how often it failed in a row.
+    at it, ``failures`` how often it failed in a row, ``attempt_applying`` whether that attempt is being applied and
+    nobody has told its fate yet, ``ever_updated`` whether one succeeded since the device came into its product.
+    ``key_der`` is the public key on record, ``certificate`` the fingerprint of its client certificate. ``flash`` is the
+    file that is to be flashed to it, until an attempt at that succeeds or fails.
     """
 
     device_id: str
@@ -76,6 +142,14 @@ class DeviceEntry:
     attempts: int
     failures: int
     recorded_product: int | None = None
+    owner_id: str | None = None
+    key_algorithm: KeyAlgorithm | None = None
+    key_der: bytes | None = None
+    certificate: str | None = None
+    name: str = ""
+    attempt_applying: bool = False
+    ever_updated: bool = False
+    flash: FlashEntry | None = None
 
     @property
     def counted_product(self) -> int | None:

@@ -32,19 +32,20 @@ END_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """Where to listen; number 0 is any free one."""
+    """Where to listen, and for what; number 0 is any free one."""
 
+    kind: str
     number: int
     ssl: SSLContext | None = None
 
 
 class Listener(Protocol):
-    """A device protocol's server."""
+    """The device side of an epoch: ``devices.server.DeviceServer``."""
 
     @property
     def sessions(self) -> Any: ...
 
-    async def start(self, host: str, port: int, *, ssl: SSLContext | None = None) -> int: ...
+    async def start(self, host: str, port: Port) -> int: ...
 
     async def drain(self, seconds: float) -> None: ...
 
@@ -73,6 +74,7 @@ class Epochs:
         ports: Sequence[Port],
         drain_s: float,
         clock: Clock = system_clock,
+        on_superseded: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.state: Literal["starting", "serving", "lost", "superseded", "stopped"] = "starting"
         self._store = store
@@ -84,6 +86,7 @@ class Epochs:
         self._ports = list(ports)
         self._drain_s = drain_s
         self._clock = clock
+        self._on_superseded = on_superseded
         self._epoch: _Epoch | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -127,8 +130,13 @@ class Epochs:
             epoch.facts.start()
             listener = epoch.listener = self._listen(epoch.life, epoch.facts)
             for index, port in enumerate(self._ports):
-                bound = await listener.start(self._host, port.number, ssl=port.ssl)
-                self._ports[index] = Port(bound, port.ssl)  # the same one in every epoch
+                try:
+                    bound = await listener.start(self._host, port)
+                except OSError as error:
+                    setting = f"FLOTILLA_{port.kind.upper().replace('-', '_')}_PORT"
+                    why = f"{self._host}:{port.number} ({setting}): {error.strerror}"
+                    raise OSError(error.errno, why) from error
+                self._ports[index] = Port(port.kind, bound, port.ssl)  # the same one in every epoch
             epoch.forget_changes = self._on_change(listener.sessions.directory_changed)
         except BaseException:
             await self._end(0)
@@ -150,6 +158,8 @@ class Epochs:
                     "another process is gateway %r: this one serves no devices any more; give it a name of its own",
                     self._gateway,
                 )
+                if self._on_superseded is not None:
+                    await end_logged("what goes by this name", self._on_superseded())
                 return
             await self._begin_at_last()
 
@@ -190,17 +200,17 @@ class _Epoch:
         if self.forget_changes is not None:
             self.forget_changes()
         if self.listener is not None:
-            await end_logged("listener", self.listener.drain(drain_s))
+            await end_logged("listener", self.listener.drain(drain_s), drain_s + END_S)
             await end_logged("listener", self.listener.stop())
         if self.facts is not None:
             await end_logged("facts", self.facts.stop())
         await end_logged("life", self.life.stop())
 
 
-async def end_logged(what: str, ending: Awaitable[None]) -> None:
-    """Wait for an end, at most ``END_S``; its error stops here."""
+async def end_logged(what: str, ending: Awaitable[None], within_s: float | None = None) -> None:
+    """Wait for an end, at most so long, or ``END_S``; its error stops here."""
     try:
-        async with asyncio.timeout(END_S):
+        async with asyncio.timeout(END_S if within_s is None else within_s):
             await ending
     except Exception as error:
         log.error("%s did not end in order: %r", what, error, exc_info=not isinstance(error, Unavailable))

@@ -5,12 +5,13 @@ Nobody else writes these streams, so every append expects the exact version that
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 
-from services.gateway.batch import Attempt, Batcher, BatchLimits
+from services.gateway.batch import Attempt, Batcher, BatchLimits, Storing
+from services.gateway.seen_ids import SeenIds
 from shared.clock import Clock, system_clock
 from shared.context import Context
 from shared.errors import Conflict
@@ -20,6 +21,8 @@ from shared.store.port import NO_STREAM, EventStore, Expected, New, StreamNotFou
 log = logging.getLogger(__name__)
 
 _CONFLICTS = 3
+LIMITS = BatchLimits(waiting_items=500_000, waiting_bytes=256 * 1024 * 1024)
+"""As many facts as all sessions of a gateway may leave behind when they end at the same moment."""
 
 
 def size_of(event: New) -> int:
@@ -45,8 +48,9 @@ class Facts:
         self._source = f"gateway:{gateway}"
         self._contracts = contracts
         self._clock = clock
+        self._ids = SeenIds()
         self._tail = _Tail(store)
-        self.batcher: Batcher[New] = Batcher(f"facts-{gateway}.{epoch}", self._begin, limits)
+        self.batcher: Batcher[New] = Batcher(f"facts-{gateway}.{epoch}", self._begin, limits or LIMITS)
 
     def start(self) -> None:
         """Begin to append; in a running loop."""
@@ -56,10 +60,15 @@ class Facts:
         """Append what waits; nothing is recorded any more."""
         await self.batcher.stop()
 
-    def record(self, event: object, *, actor: str) -> asyncio.Future[None]:
+    def record(self, event: object, *, actor: str, context: Context | None = None) -> Storing:
         """Done when the fact is durable; ``Unavailable`` after 10 s, or at once when too much waits. Facts keep their
-        order. Raises ``Misuse`` for an event that breaks its contract."""
-        new = self._contracts.encode(event, 0, Context.new(actor, self._source))
+        order. ``context``: it is of what somebody asked for, and not only seen. Raises ``Misuse`` for an event that
+        breaks its contract."""
+        id_ = self._ids.take()
+        if context is None:
+            new = self._contracts.encode_seen(event, actor, self._source, id_)
+        else:
+            new = self._contracts.encode(event, 0, replace(context, command_id=id_, source=self._source))
         return self.batcher.put(new, size_of(new))
 
     def _begin(self, events: Sequence[New]) -> Attempt:

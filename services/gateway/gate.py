@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from services.gateway.directory import Directory
-from services.gateway.entries import DeviceEntry, ImageEntry, ProductEntry
+from services.gateway.entries import AuthorityEntry, DesiredEntry, DeviceEntry, ImageEntry, ProductEntry
 from services.gateway.life import Life
 from shared.errors import Unavailable
 
@@ -28,9 +29,32 @@ class Gate:
     def device_by_token(self, token_digest: str) -> DeviceEntry | None:
         """Raises ``Unavailable`` for devices that are not inside while the gate is closed."""
         entry = self._directory.device_by_token(token_digest)
-        if entry is not None and entry.device_id not in self.inside and not self._life.alive:
-            raise Unavailable("the event store is not reachable")
+        if entry is not None:
+            self._check(entry.device_id)
         return entry
+
+    def device_by_key(self, key_digest: str) -> DeviceEntry | None:
+        """Raises ``Unavailable`` likewise."""
+        entry = self._directory.device_by_key(key_digest)
+        if entry is not None:
+            self._check(entry.device_id)
+        return entry
+
+    def device_by_certificate(self, fingerprint: str, org_id: str | None = None) -> DeviceEntry | None:
+        """Raises ``Unavailable`` likewise."""
+        entry = self._directory.device_by_certificate(fingerprint, org_id)
+        if entry is not None:
+            self._check(entry.device_id)
+        return entry
+
+    def admit_device(self, device_id: str) -> DeviceEntry | None:
+        """The device of this ID, known or not, which wants to come in. Raises ``Unavailable`` likewise."""
+        self._check(device_id)
+        return self._directory.device(device_id)
+
+    def _check(self, device_id: str) -> None:
+        if device_id not in self.inside and not self._life.alive:
+            raise Unavailable("the event store is not reachable")
 
     def device(self, device_id: str) -> DeviceEntry | None:
         """As the directory's."""
@@ -39,6 +63,35 @@ class Gate:
     def product(self, ref: str) -> ProductEntry | None:
         """As the directory's."""
         return self._directory.product(ref)
+
+    def product_by_provisioning_key(self, key: str) -> ProductEntry | None:
+        """As the directory's."""
+        return self._directory.product_by_provisioning_key(key)
+
+    @property
+    def authorities_revision(self) -> int:
+        """As the directory's."""
+        return self._directory.authorities_revision
+
+    def authorities(self) -> list[AuthorityEntry]:
+        """As the directory's."""
+        return self._directory.authorities()
+
+    def product_by_firmware_name(self, name: str) -> ProductEntry | None:
+        """As the directory's."""
+        return self._directory.product_by_firmware_name(name)
+
+    def reported(self, device_id: str) -> Mapping[str, tuple[Any, int]]:
+        """As the directory's."""
+        return self._directory.reported(device_id)
+
+    def desired(self, device_id: str) -> DesiredEntry:
+        """As the directory's."""
+        return self._directory.desired(device_id)
+
+    def desired_revision(self, device_id: str) -> int:
+        """As the directory's."""
+        return self._directory.desired_revision(device_id)
 
     def image(self, product_id: int, version: int) -> ImageEntry | None:
         """As the directory's."""

@@ -10,12 +10,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from services.gateway.batch import Attempt, Batcher, BatchLimits
+from services.gateway.batch import Attempt, Batcher, BatchLimits, Storing
 from services.gateway.facts import size_of
-from shared.context import Context
-from shared.errors import Unavailable
+from services.gateway.filters import log_stream, own_log_stream
+from services.gateway.seen_ids import SeenIds
+from shared.errors import Conflict, Unavailable
 from shared.events.contracts import CONTRACTS, Registry
-from shared.events.gateway import DevicePublished
+from shared.events.gateway import DevicePublished, ServerPublished
 from shared.store.port import ANY, Append, Appended, EventStore, New, StreamNotFound
 
 log = logging.getLogger(__name__)
@@ -25,11 +26,6 @@ KEPT_EVENTS = 100_000
 FORGET_AT_ONCE = 2_000
 """How many events one truncation forgets at most, so that appends hardly wait for it."""
 FORGET_PAUSE_S = 0.5
-
-
-def log_stream(product_id: int) -> str:
-    """The stream of a product's log."""
-    return f"log-{product_id}"
 
 
 class TelemetryLog:
@@ -47,7 +43,9 @@ class TelemetryLog:
         self._store = store
         self._source = f"gateway:{gateway}"
         self._contracts = contracts
+        self._ids = SeenIds()
         self._retention = Retention(store, kept_events)
+        self._versions: dict[str, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self.batcher: Batcher[tuple[str, New]] = Batcher(f"log-{gateway}", self._begin, limits)
 
@@ -64,15 +62,20 @@ class TelemetryLog:
             await asyncio.wait([self._sweeper])
             self._sweeper = None
 
-    def publish(self, event: DevicePublished) -> asyncio.Future[None]:
+    def publish(self, event: DevicePublished) -> Storing:
         """Done when the event is durable; ``Unavailable`` after 10 s, or at once when too much waits. The order is
         kept. Raises ``Misuse`` for an event that breaks its contract."""
-        context = Context.new(f"device:{event.device_id}", self._source)
-        new = self._contracts.encode(event, 0, context)
+        new = self._contracts.encode_seen(event, f"device:{event.device_id}", self._source, self._ids.take())
         return self.batcher.put((log_stream(event.product_id), new), size_of(new))
 
+    def post(self, event: ServerPublished, actor: str) -> Storing:
+        """The same for what somebody published over HTTP."""
+        new = self._contracts.encode_seen(event, actor, self._source, self._ids.take())
+        stream = own_log_stream(event.owner_id) if event.product_id is None else log_stream(event.product_id)
+        return self.batcher.put((stream, new), size_of(new))
+
     def _begin(self, items: Sequence[tuple[str, New]]) -> Attempt:
-        return _Batch(self._store, items, self._retention).attempt
+        return _Batch(self._store, items, self._retention, self._versions).attempt
 
     async def _sweep(self) -> None:
         while True:
@@ -84,11 +87,18 @@ class TelemetryLog:
 
 
 class _Batch:
-    """One append a product; a repeat goes on with those that did not answer."""
+    """One append a product; a repeat goes on with those that did not answer.
 
-    def __init__(self, store: EventStore, items: Sequence[tuple[str, New]], retention: Retention) -> None:
+    ``versions`` are the last ones of the products' streams, as far as they are known: an append that expects one need
+    not be compared with the events before it.
+    """
+
+    def __init__(
+        self, store: EventStore, items: Sequence[tuple[str, New]], retention: Retention, versions: dict[str, int]
+    ) -> None:
         self._store = store
         self._retention = retention
+        self._versions = versions
         self._streams: dict[str, list[int]] = {}
         for index, (stream, _) in enumerate(items):
             self._streams.setdefault(stream, []).append(index)
@@ -96,19 +106,31 @@ class _Batch:
         self._outcomes: list[Exception | None] = [None] * len(items)
 
     def attempt(self) -> Sequence[Exception | None]:
-        pending = list(self._streams)
+        surprised = self._append(list(self._streams))
+        if surprised:  # somebody else wrote there, or an earlier batch was given up although the store had taken it
+            self._append(surprised)
+        return self._outcomes
+
+    def _append(self, pending: list[str]) -> list[str]:
+        """Append to these streams; those that had another version than was known, which is forgotten."""
         appends = [
-            Append(stream, ANY, [self._items[index][1] for index in self._streams[stream]]) for stream in pending
+            Append(stream, self._versions.pop(stream, ANY), [self._items[index][1] for index in self._streams[stream]])
+            for stream in pending
         ]
-        for stream, outcome in zip(pending, self._store.append_many(appends), strict=True):
-            failure = None if isinstance(outcome, Appended) else outcome
+        surprised: list[str] = []
+        for append, outcome in zip(appends, self._store.append_many(appends), strict=True):
+            stream, failure = append.stream, None if isinstance(outcome, Appended) else outcome
+            if isinstance(failure, Conflict) and append.expected is not ANY:
+                surprised.append(stream)
+                continue
             for index in self._streams[stream]:
                 self._outcomes[index] = failure
             if isinstance(outcome, Appended):
+                self._versions[stream] = outcome.version
                 self._retention.grown(stream, outcome.version)
             if not isinstance(failure, Unavailable):
                 del self._streams[stream]
-        return self._outcomes
+        return surprised
 
 
 class Retention:

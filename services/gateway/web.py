@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 
 import uvicorn
@@ -35,12 +36,24 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-class WebServer:
-    """Serves one application; signals are left to the process."""
+def networks(text: str) -> list[str]:
+    """Addresses and networks behind commas. Raises ``Refused`` (``bad_setting``) for what is none."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return [str(ipaddress.ip_network(part)) for part in found]
+    except ValueError as error:
+        raise Refused("bad_setting", f"FLOTILLA_TRUSTED_PROXIES: {error}") from error
 
-    def __init__(self, app: ASGIApp, *, protocol: type[BoundedHttp] = BoundedHttp) -> None:
+
+class WebServer:
+    """Serves one application; signals are left to the process. ``proxies``: as ``networks`` takes them."""
+
+    def __init__(self, app: ASGIApp, *, protocol: type[BoundedHttp] = BoundedHttp, proxies: str = "") -> None:
+        trusted = networks(proxies)
         config = uvicorn.Config(
             app,
+            proxy_headers=bool(trusted),
+            forwarded_allow_ips=trusted,
             http=protocol,
             lifespan="off",
             ws="none",

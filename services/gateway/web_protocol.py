@@ -1,4 +1,5 @@
-"""Uvicorn's HTTP protocol with bounds on the head of a request, and with the API's words for what is no HTTP.
+"""Uvicorn's HTTP protocol with bounds on the head of a request and on how many connections there are, and with the
+API's words for what is no HTTP.
 
 Uvicorn itself waits for ever for the head of a request, takes one of any size, and answers garbage with plain text and
 a warning in the log for each.
@@ -7,17 +8,31 @@ a warning in the log for each.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from typing import Any
+from collections import Counter
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.gateway.http.limits import network
 
 HEAD_S = 20.0
 """A connection whose next request has begun, or whose first one has not come, is closed after this."""
 HEAD_BYTES = 65_536
 """A longer head is refused as soon as the chunk that exceeds it has come."""
+MOST_CONNECTIONS = 12_000
+"""At once, event streams among them; one more is told to come again. Devices need open files, too."""
+
+MOST_OF_ONE = 2_000
+"""Of these from one address (an IPv6 /64 counts as one), so that one does not keep all others out. The own machine and
+trusted proxies may have all: many come through them."""
 
 _BAD = b'{"ok":false,"error":"invalid_request","error_description":"This is no HTTP request."}'
+_TOO_MANY = b'{"ok":false,"error":"unavailable","error_description":"Too many connections; try again in a moment."}'
+_TOO_MANY_OF_ONE = (
+    b'{"ok":false,"error":"too_many_requests","error_description":"Too many connections from this address."}'
+)
 _TOO_LARGE = b'{"ok":false,"error":"too_large","error_description":"The head of the request is too large."}'
 
 errors = logging.getLogger(__name__)
@@ -28,21 +43,49 @@ class BoundedHttp(HttpToolsProtocol):
     """One connection."""
 
     head_s = HEAD_S
+    most_connections = MOST_CONNECTIONS
+    most_of_one = MOST_OF_ONE
+    _of_one: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = errors
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._counted_as = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody is there, and has to say what they want."""
         super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self._refuse(b"503 Service Unavailable", _TOO_MANY)
+            return
+        self._counted_as = self.counted_as(self.client[0] if self.client else "")
+        if self._counted_as:
+            self._of_one[self._counted_as] += 1
+            if self._of_one[self._counted_as] > self.most_of_one:
+                self._refuse(b"429 Too Many Requests", _TOO_MANY_OF_ONE)
+                return
         self._expect_head()
+
+    def counted_as(self, address: str) -> str:
+        """The network whose connections are counted together; empty for what is not counted."""
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return ""
+        proxies = self.config.forwarded_allow_ips or []
+        is_proxy = any(parsed in ipaddress.ip_network(one) for one in proxies if one != "*")
+        return "" if parsed.is_loopback or is_proxy or "*" in proxies else network(address)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._head_is_there()
+        if self._counted_as:
+            self._of_one[self._counted_as] -= 1
+            if self._of_one[self._counted_as] <= 0:
+                del self._of_one[self._counted_as]
+            self._counted_as = ""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

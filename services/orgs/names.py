@@ -9,17 +9,27 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from shared.aggregates import Aggregate
+from shared.comparing import comparable as comparable  # for all who compare names here
 from shared.errors import Conflict, Refused
 from shared.events.orgs import NameReserved
 
-Kind = Literal["email", "org_slug", "product_slug", "product_name"]
+Kind = Literal[
+    "email",
+    "org_slug",
+    "product_slug",
+    "product_name",
+    "firmware_name",
+    "device_authority",
+    "authority_subject",
+    "customer_email",
+    "customer_link",
+]
 
 TAKEN_OVER_AFTER = timedelta(seconds=60)
 """So long a name is kept for a holder that does not carry it yet."""
@@ -81,11 +91,6 @@ def evolve(state: Reservation, event: NameReserved) -> Reservation:
 
 
 NAMES: Aggregate[Reservation, Reserve] = Aggregate(Reservation(), decide, evolve)
-
-
-def comparable(name: str) -> str:
-    """The form in which names are compared: without regard to case, width and composition."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
 
 
 def stream_of(kind: Kind, name: str, secret: bytes = b"") -> str:

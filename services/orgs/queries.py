@@ -1,25 +1,24 @@
-"""What is asked of accounts, organizations, tokens and products. Reads views only."""
+"""What is asked of accounts, organizations, tokens, products and how devices get in. Reads views only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.orgs import objects
-from services.orgs.tokens import well_formed
-from services.orgs.views import ACCOUNTS, MEMBERS, ORGANIZATIONS, PRODUCTS, TOKENS
+from services.orgs.oauth.tokens import well_formed
+from services.orgs.products.certificates import read_certificate
+from services.orgs.products.product_groups import PRODUCT_GROUPS
+from services.orgs.views import ACCOUNTS, DEVICE_ACCESS, DEVICE_AUTHORITIES, MEMBERS, ORGANIZATIONS, PRODUCTS, TOKENS
 from shared.bus.providers import WorkerViews
-from shared.errors import NotFound, Refused
+from shared.errors import NotFound
 from shared.ids import digest
 from shared.projections.view import Row
 
 MAX_TOKENS = 10_000
 """So many tokens of an account are listed, the newest first."""
-MAX_ACCOUNTS = 200
-"""Accounts whose addresses are looked up by one call."""
 
 
 def user(views: WorkerViews, account_id: str) -> dict[str, Any]:
@@ -42,9 +41,12 @@ def tokens(views: WorkerViews, account_id: str, now: datetime) -> list[dict[str,
     """The tokens of an account that work, the newest first, ``MAX_TOKENS`` at most."""
     table = views.table(TOKENS)
     lives = sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now)
+    accounts = views.table(ACCOUNTS)
+    generation = sa.select(accounts.c.generation).where(accounts.c.account_id == account_id).scalar_subquery()
+    of_account = (table.c.account_id == account_id, table.c.generation >= sa.func.coalesce(generation, 0))
     query = (
         sa.select(table)
-        .where(table.c.account_id == account_id, table.c.revoked.is_(False), lives)
+        .where(*of_account, table.c.revoked.is_(False), lives)
         .order_by(table.c.created_at.desc(), table.c.token_id)
         .limit(MAX_TOKENS)
     )
@@ -83,30 +85,46 @@ def live_tokens(views: WorkerViews, account_id: str) -> list[str]:
 def products(views: WorkerViews, org_id: str) -> list[dict[str, Any]]:
     """All products of an organization by number, of which there are never more than numbers."""
     table = views.table(PRODUCTS)
-    query = sa.select(table).where(table.c.org_id == org_id).order_by(table.c.product_id)
+    query = _with_groups(views).where(table.c.org_id == org_id).order_by(table.c.product_id)
     return [objects.product_object(row) for row in _rows(views, query)]
 
 
 def product(views: WorkerViews, product_id: int) -> dict[str, Any]:
     """A product. Raises ``NotFound``."""
+    return objects.product_object(product_row(views, product_id))
+
+
+def product_row(views: WorkerViews, product_id: int) -> Row:
+    """The row of a product. Raises ``NotFound``."""
     table = views.table(PRODUCTS)
+    return _only(views, _with_groups(views).where(table.c.product_id == product_id), "Product not found.")
+
+
+def _with_groups(views: WorkerViews) -> sa.Select[Any]:
+    """Products, with the names of their groups."""
+    table, groups = views.table(PRODUCTS), views.table(PRODUCT_GROUPS)
+    joined = table.c.product_id == groups.c.product_id
+    return sa.select(table, groups.c.groups).join_from(table, groups, joined, isouter=True)
+
+
+def device_access(views: WorkerViews, product_id: int) -> dict[str, Any]:
+    """How devices of a product get in. Raises ``NotFound``."""
+    table = views.table(DEVICE_ACCESS)
     query = sa.select(table).where(table.c.product_id == product_id)
-    return objects.product_object(_only(views, query, "Product not found."))
+    return objects.access_object(_only(views, query, "Product not found."))
 
 
-def team_emails(views: WorkerViews, product_id: int, account_ids: Sequence[str]) -> dict[str, str]:
-    """The addresses of those accounts that belong to the product's organization, by account. Raises ``Refused`` for
-    more than ``MAX_ACCOUNTS``."""
-    if len(account_ids) > MAX_ACCOUNTS:
-        raise Refused("invalid_request", f"at most {MAX_ACCOUNTS} accounts are looked up at a time")
-    accounts, members, table = views.table(ACCOUNTS), views.table(MEMBERS), views.table(PRODUCTS)
-    query = (
-        sa.select(accounts.c.account_id, accounts.c.email)
-        .join_from(table, members, members.c.org_id == table.c.org_id)
-        .join(accounts, accounts.c.account_id == members.c.account_id)
-        .where(table.c.product_id == product_id, members.c.account_id.in_(account_ids))
-    )
-    return {row["account_id"]: row["email"] for row in _rows(views, query)}
+def device_authorities(views: WorkerViews, org_id: str) -> list[dict[str, Any]]:
+    """All authorities that sign certificates of an organization's devices, the oldest first; there are never many."""
+    table = views.table(DEVICE_AUTHORITIES)
+    query = sa.select(table).where(table.c.org_id == org_id).order_by(table.c.created_at, table.c.authority_id)
+    return [authority_object(row) for row in _rows(views, query)]
+
+
+def authority_object(row: Row) -> dict[str, Any]:
+    """An authority with what its certificate says."""
+    certificate = read_certificate(row["certificate"])
+    return objects.authority_object(row, certificate.subject, certificate.expires_at)
 
 
 def highest_number(views: WorkerViews) -> int | None:

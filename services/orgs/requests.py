@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import get_args
 
 from services.orgs.names import LONGEST_SLUG, comparable, like_an_id
-from services.orgs.products import ProductType
-from services.orgs.tokens import DEFAULT_LIFE_S, LONGEST_LIFE_S
+from services.orgs.oauth.tokens import DEFAULT_LIFE_S, LONGEST_LIFE_S
+from services.orgs.products.products import ChangeProduct, ProductType
 from shared.errors import NotFound, Refused
-from shared.events.orgs import Plan
+from shared.events.orgs import Plan, Role
 
 LONGEST_EMAIL = 254
 LONGEST_TITLE = 128
@@ -59,13 +59,16 @@ def title(field: str, value: object) -> str:
 
 
 def email(value: object) -> str:
-    """An e-mail address as it was written, trimmed. Refuses with ``invalid_username``."""
+    """An e-mail address as it was written, trimmed, and without what nobody sees: two addresses that look alike are
+    taken for one by whoever invites. Refuses with ``invalid_username``."""
     try:
         trimmed = text("username", value, LONGEST_EMAIL, shortest=1)
     except Refused as refusal:
         raise refused("invalid_username", refusal.reason) from None
     if not all(_EMAIL.fullmatch(form) and len(form) <= LONGEST_EMAIL for form in (trimmed, comparable(trimmed))):
         raise refused("invalid_username", "username must be an e-mail address.")
+    if any(unicodedata.category(sign) == "Cf" for sign in trimmed):
+        raise refused("invalid_username", "username has invisible characters in it.")
     return trimmed
 
 
@@ -101,6 +104,21 @@ def org_slug(value: object) -> str | None:
     if like_an_id(wanted):
         raise Refused("invalid_request", "slug must not look like an id.")
     return wanted
+
+
+def role(value: object) -> Role:
+    """What a member may do; full access when nothing is said (ORG-5)."""
+    for known in get_args(Role):
+        if value == known:
+            return known  # type: ignore[no-any-return]  # a member of the Literal
+    if value is None:
+        return "administrator"
+    raise Refused("invalid_request", f"role must be one of {', '.join(get_args(Role))}.")
+
+
+def known_email(value: object) -> str:
+    """The address of somebody who is looked for; what is none is nobody's."""
+    return value.strip() if isinstance(value, str) and len(value) <= LONGEST_EMAIL else ""
 
 
 def plan(value: object) -> Plan:
@@ -157,6 +175,17 @@ def description(value: object) -> str:
 def hardware_version(value: object) -> str:
     """A product's hardware version; empty when nothing is said."""
     return text("hardware_version", value, LONGEST_HARDWARE_VERSION)
+
+
+def product_changes(value: object) -> ChangeProduct:
+    """What is named, and not null, is changed."""
+    given = {name: one for name, one in value.items() if one is not None} if isinstance(value, Mapping) else {}
+    return ChangeProduct(
+        name=title("name", given["name"]) if "name" in given else None,
+        description=description(given["description"]) if "description" in given else None,
+        type=product_type(given["type"]) if "type" in given else None,
+        hardware_version=hardware_version(given["hardware_version"]) if "hardware_version" in given else None,
+    )
 
 
 def credential(value: object) -> str:

@@ -19,6 +19,7 @@ from shared.errors import Refused, Unavailable
 
 OPEN_TIMEOUT_S = 5.0
 ASK_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 PRECONDITION_FAILED = 406
 HEARTBEAT_S = 10
 """Unless the URL says otherwise; a broker that is silent for two of them is gone."""
@@ -78,7 +79,12 @@ class Connection:
             custom_ioloop=asyncio.get_running_loop(),
         )
         either: set[asyncio.Future[Any]] = {made._opened, made.closed}
-        await asyncio.wait(either, timeout=OPEN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(either, timeout=OPEN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            made.close("not wanted any more")
+            await asyncio.wait({made.closed}, timeout=CLOSE_TIMEOUT_S)
+            raise
         if made.closed.done():
             raise Unavailable(f"no connection to the broker: {made.closed.result()}")
         if not made._opened.done():

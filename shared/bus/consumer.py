@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pika
 from pika.channel import Channel
@@ -91,9 +92,9 @@ class AmqpConsumer:
 
     def cancel(self) -> None:
         """No further deliveries."""
-        self.wanted = False
-        if self.channel is not None and self.channel.is_open:
+        if self.wanted and self.channel is not None and self.channel.is_open:
             self.channel.basic_cancel(self._tag)
+        self.wanted = False
 
     def close(self) -> None:
         """The broker takes back what is not settled."""
@@ -117,17 +118,31 @@ class AmqpConsumer:
 
 
 class RpcConsumer(AmqpConsumer):
-    """Requests for one service."""
+    """Requests for one service. A ``lasting`` queue keeps them while nobody serves; another one goes with the
+    connection, and has another name in each, because the broker may take a while to notice that the old one is dead."""
 
-    def __init__(self, service: str, deliver: Deliver, prefetch: int, post: Post) -> None:
+    def __init__(self, service: str, deliver: Deliver, prefetch: int, post: Post, *, lasting: bool = True) -> None:
         super().__init__(wire.rpc_queue(service), deliver, prefetch, post)
         self._service = service
+        self._lasting = lasting
 
     async def declare(self, connection: Connection, channel: Channel) -> None:
+        how: dict[str, Any] = {"durable": True, "arguments": dict(connection.kind.requests)}
+        if not self._lasting:
+            self.queue = f"{wire.rpc_queue(self._service)}-{uuid4().hex}"
+            how = {"exclusive": True, "auto_delete": True}
         await connection.ask(channel, channel.exchange_declare, wire.RPC_EXCHANGE, "topic", durable=True)
-        arguments = dict(connection.kind.requests)
-        await connection.ask(channel, channel.queue_declare, self.queue, durable=True, arguments=arguments)
+        await connection.ask(channel, channel.queue_declare, self.queue, **how)
         await connection.ask(channel, channel.queue_bind, self.queue, wire.RPC_EXCHANGE, f"{self._service}.*")
+
+    async def leave(self, connection: Connection) -> None:
+        """Nothing more is routed here when this returns, and what was is delivered. Raises ``Unavailable``."""
+        channel = self.channel
+        if channel is not None and channel.is_open:
+            binding = f"{self._service}.*"
+            await connection.ask(channel, channel.queue_unbind, self.queue, wire.RPC_EXCHANGE, binding)
+            await connection.ask(channel, channel.queue_declare, self.queue, passive=True)  # behind the deliveries
+        self.cancel()
 
 
 class EventConsumer(AmqpConsumer):

@@ -12,13 +12,12 @@ from uuid import uuid4
 
 from nameko.containers import get_service_name
 from nameko.events import BROADCAST, SERVICE_POOL, EventHandler
-from nameko.exceptions import IncorrectSignature
 from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR, DependencyProvider, is_dependency
 from nameko.messaging import Publisher
 from nameko.rpc import ClusterRpc, Rpc
 from nameko.timer import Timer
 
-from shared.bus import wire
+from shared.bus import incoming, wire
 from shared.bus.transport import EventQueue
 
 
@@ -32,10 +31,7 @@ class Method:
 
     def check(self, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Raises nameko's ``IncorrectSignature`` if the method does not take these arguments."""
-        try:
-            self.signature.bind(None, *args, **kwargs)
-        except TypeError as problem:
-            raise IncorrectSignature(f"{self.name}(): {problem}") from None
+        incoming.check_arguments(self.name, self.signature, args, kwargs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ CROSSING = (
     errors.Misuse,
     errors.Unavailable,
     errors.Unknown,
+    errors.NotServed,
 )
 """The classes that cross the bus as themselves."""
 

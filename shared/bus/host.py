@@ -17,7 +17,7 @@ from typing import Any
 from nameko.exceptions import MalformedRequest, MethodNotFound
 from nameko.extensions import DependencyProvider, iter_extensions
 
-from shared.bus import declarations, wire
+from shared.bus import declarations, incoming, wire
 from shared.bus.calls import CALL_TIMEOUT_S, RpcClients
 from shared.bus.contexts import HostedWorker, adopt
 from shared.bus.declarations import Method
@@ -175,11 +175,9 @@ class ServiceHost:
         if delivery.lost():
             return
         message = delivery.message
-        name = message.routing_key.rpartition(".")[2]
+        name = incoming.method_of(message)
         try:
-            if message.reply_to is None:
-                raise Malformed("a request without reply_to")
-            args, kwargs = wire.decode_request(message)
+            args, kwargs = incoming.arguments_of(message)
         except Malformed as problem:
             self._park_request(delivery, name, problem)
             return
@@ -195,16 +193,12 @@ class ServiceHost:
 
     def _park_request(self, delivery: Delivery, name: str, problem: Malformed) -> None:
         log.error("%s.%s: malformed request is parked: %s", self.service_name, name, problem)
-        body = wire.encode_reply(None, MalformedRequest(str(problem)))[0]
         parked = self._transport.park(delivery, f"{self.service_name}.{name}", f"Malformed: {problem}")
 
         def answer(done: Any) -> None:
             if done.exception() is not None:
                 log.error("%s: could not be parked: %s", self.service_name, done.exception())
-            if delivery.message.reply_to is None:
-                delivery.settle()
-            else:
-                delivery.respond(body)
+            incoming.answer_malformed(delivery, problem)
 
         parked.add_done_callback(answer)
 

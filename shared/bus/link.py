@@ -18,8 +18,8 @@ from uuid import uuid4
 from pika.exceptions import AMQPError
 
 from shared.bus import address
-from shared.bus.connection import Connection, resolve
-from shared.bus.consumer import AmqpConsumer, AmqpDelivery, declare_event_queue
+from shared.bus.connection import CLOSE_TIMEOUT_S, Connection, resolve
+from shared.bus.consumer import AmqpConsumer, AmqpDelivery, RpcConsumer, declare_event_queue
 from shared.bus.publisher import Confirmed, Publisher
 from shared.bus.queue_kinds import PARKED_QUEUE
 from shared.bus.requests import Outcome, Requests
@@ -31,7 +31,6 @@ from shared.times import iso
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 15.0
-CLOSE_TIMEOUT_S = 5.0
 PATIENCE_S = 5.0
 """How long something that was not sent yet waits for a lost connection."""
 FIRST_PAUSE_S = 0.1
@@ -185,6 +184,16 @@ class AmqpLink:
         except BaseException:
             self.forget(consumer)
             raise
+
+    async def leave(self, consumer: RpcConsumer) -> None:
+        """See ``RpcConsumer.leave``; its queue is gone already if the connection is."""
+        connection = self._connection
+        try:
+            if connection is not None:
+                await consumer.leave(connection)
+        except Unavailable as problem:
+            log.warning("%s: left %s without the broker: %s", self._name, consumer.queue, problem)
+        consumer.cancel()
 
     async def declare(self, queue: EventQueue) -> None:
         """Let a queue exist, now and in all later connections. Raises ``Unavailable``."""

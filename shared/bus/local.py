@@ -23,7 +23,7 @@ from shared.bus.local_queues import Consumer, Publication, Queue, QueuedEvent
 from shared.bus.transport import Consumption, Deliver, EventQueue, Lock, ParkedMessage
 from shared.bus.wire import Message
 from shared.clock import system_clock
-from shared.errors import NotFound, Unavailable
+from shared.errors import NotFound, NotServed, Unavailable
 
 MAX_QUEUED = 10_000
 """Events in one queue; a publisher gets ``Unavailable`` beyond."""
@@ -145,7 +145,7 @@ class LocalTransport:
             servers = self._servers.get(service)
             server = servers[next(self._turns) % len(servers)] if servers else None
         if server is None:
-            on_done(Unavailable(f"no service {service!r} runs"))
+            on_done(NotServed(f"no service {service!r} runs"))
             return
         identity = str(uuid4())
         message = Message(

@@ -70,7 +70,8 @@ class Queue:
         return len(self.waiting) + sum(len(consumer.unsettled) for consumer in self.consumers)
 
     def takes(self, source: str, event_type: str) -> bool:
-        return self.spec.source == source and (event_type in self.spec.types or "#" in self.spec.types)
+        spec = self.spec
+        return spec.source == source and (event_type in spec.types or "#" in spec.types) and spec.wanted()
 
     def pump(self) -> None:
         """Hand out what can be; whoever comes while another thread does it leaves it to that one, for order."""

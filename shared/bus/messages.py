@@ -14,7 +14,8 @@ from uuid import UUID
 import msgspec
 
 from shared.bus import wire
-from shared.events.contracts import Registry, metadata
+from shared.events.contracts import Registry
+from shared.events.metadata import metadata
 from shared.store.port import Position, Recorded
 
 

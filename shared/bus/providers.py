@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -25,7 +26,7 @@ from shared.projections.projector import Projector
 from shared.projections.view import View
 from shared.settings import Settings
 from shared.store.open import open_store
-from shared.store.port import EventStore
+from shared.store.port import EventStore, Position
 from shared.streams import Handled, Loaded, Streams
 
 State = TypeVar("State")
@@ -51,9 +52,12 @@ class WorkerStreams:
     def contracts(self) -> Registry:
         return self._contracts
 
-    def handle(self, aggregate: Aggregate[State, Command], stream: str, command: Command) -> Handled[State]:
-        """As ``Streams.handle``."""
-        return self._streams.handle(aggregate, stream, command, self.context)
+    def handle(
+        self, aggregate: Aggregate[State, Command], stream: str, command: Command, step: str | None = None
+    ) -> Handled[State]:
+        """As ``Streams.handle``; ``step`` names a further command of this worker on the same stream."""
+        context = self.context if step is None else self.context.step(step)
+        return self._streams.handle(aggregate, stream, command, context)
 
     def handle_many(
         self, aggregate: Aggregate[State, Command], commands: Sequence[tuple[str, Command]]
@@ -116,6 +120,10 @@ class WorkerViews:
     def at(self, copy: Database) -> WorkerViews:
         """The same views as they were: in a copy, for which nobody need wait."""
         return WorkerViews(copy, None, self._context)
+
+    def since(self, position: Position) -> WorkerViews:
+        """The same views, not older than this event."""
+        return WorkerViews(self._database, self._projector, replace(self._context, after=position))
 
     def table(self, view: View) -> sa.Table:
         """The rows of a view."""

@@ -3,7 +3,7 @@
 One relay a service is active, over all its replicas: the one that has the lock ``relay-<service>``. It follows
 the store from its checkpoint, publishes without waiting for each confirmation (a window of them is open), and moves
 the checkpoint only over what is confirmed. Whatever goes wrong, it begins again at the checkpoint; what was published
-twice has the same ids.
+twice has the same ids. What nobody would get is passed over without being read, on a bus that can tell.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ SAVE_S = 0.05
 """How often the checkpoint is saved while events are confirmed; after a crash so many come twice."""
 QUIET_S = 5.0
 """How often the checkpoint moves over events of others, when there are none of ours."""
+LOOK_S = 0.1
+"""How often it looks whether somebody wants events, while nobody does."""
+PASS_S = 1.0
+"""How often the checkpoint moves over what nobody wants."""
 
 
 class Checkpoints(Protocol):
@@ -79,6 +83,7 @@ class Relay:
         self._store = store
         self._transport = transport
         self._checkpoints = checkpoints
+        self._types = types
         self._only = Only(types=types)
         self._changed = threading.Condition()
         self._has_lock = False
@@ -88,6 +93,7 @@ class Relay:
         self._lock: Lock | None = None
         self._thread: threading.Thread | None = None
         self._run: _Run | None = None
+        self._passing = False
 
     def start(self) -> None:
         """Stand in line for the lock; returns at once."""
@@ -120,7 +126,7 @@ class Relay:
         run = self._run
         return {
             "source": self._source,
-            "active": run is not None,
+            "active": run is not None or self._passing,
             "position": self._position,
             "head": head,
             "unconfirmed": 0 if run is None else run.unconfirmed,
@@ -152,7 +158,7 @@ class Relay:
             return not self._stopping
 
     def _publish_all(self) -> None:
-        position = self._position = self._checkpoints.load(self._checkpoint)
+        position = self._pass_over(self._checkpoints.load(self._checkpoint))
         run = _Run(self._store.subscribe(position, self._only), position, self._moved)
         with self._changed:
             if not self._has_lock or self._stopping:
@@ -164,7 +170,7 @@ class Relay:
             for item in run.subscription:
                 if isinstance(item, CaughtUp):
                     run.caught_up(item.position)
-                elif not run.send(item, self._send(item)):
+                elif not run.send(item, self._send(item)) or self._is_idle(run, item):
                     break
         finally:
             run.stop()
@@ -173,6 +179,37 @@ class Relay:
                 self._run = None
         if run.problem is not None:
             raise run.problem
+
+    def _is_idle(self, run: _Run, recorded: Recorded) -> bool:
+        """Whether nobody wanted this event, nor would want another, and nothing is on its way to anybody."""
+        if run.unconfirmed or self._transport.wants(self._source, recorded.type):
+            return False
+        return not self._is_wanted()
+
+    def _is_wanted(self) -> bool:
+        return any(self._transport.wants(self._source, type_) for type_ in self._types)
+
+    def _pass_over(self, position: Position | None) -> Position | None:
+        """Where to begin: behind all that was there before somebody wanted any of it. Blocks while nobody does."""
+        self._position = passed = head = position
+        save_at = monotonic() + PASS_S
+        while self._has_lock and not self._stopping and not self._is_wanted():
+            self._passing = True
+            passed = head  # read before the question, so that whoever wants something misses nothing from then on
+            if passed != self._position and monotonic() >= save_at:
+                self._move_to(passed)
+                save_at = monotonic() + PASS_S
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or not self._has_lock, LOOK_S)
+            head = max(filter(None, (head, self._store.head())), default=None)
+        self._passing = False
+        if passed != self._position:
+            self._move_to(passed)
+        return self._position
+
+    def _move_to(self, position: Position | None) -> None:
+        if position is not None and not self._moved(self._position, position):
+            raise Unavailable("the checkpoint is somebody else's now")
 
     def _send(self, recorded: Recorded) -> Future[None]:
         if not self._transport.wants(self._source, recorded.type):

@@ -21,7 +21,7 @@ from shared.bus import wire
 from shared.bus.connection import Connection
 from shared.bus.publisher import properties
 from shared.bus.wire import Message
-from shared.errors import Unavailable, Unknown
+from shared.errors import NotServed, Unavailable, Unknown
 
 MAX_CALLS = 10_000
 """Calls that may wait for their reply; further ones are ``Unavailable``."""
@@ -118,7 +118,7 @@ class Requests:
 
     def _on_return(self, _channel: Channel, method: Any, sent: pika.BasicProperties, _body: bytes) -> None:
         service = method.routing_key.partition(".")[0]
-        self._settle(sent.correlation_id or "", Unavailable(f"no service {service!r} runs"))
+        self._settle(sent.correlation_id or "", NotServed(f"no service {service!r} runs"))
 
     def _on_confirm(self, sending: _Sending, frame: Any) -> None:
         method = frame.method

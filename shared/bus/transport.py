@@ -20,16 +20,23 @@ REPLAYED_HEADER = "flotilla.replayed"
 """On an event that was sent again from the store on demand: when, ISO 8601."""
 
 
+def always() -> bool:
+    """Yes."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class EventQueue:
     """A queue of events of ``source``, of these types (``#``: all). A ``lasting`` queue is there without consumer;
-    an ``exclusive`` one has this consumer only and goes with it."""
+    an ``exclusive`` one has this consumer only and goes with it. Within a process a queue takes events only while
+    ``wanted`` says so; a broker does not ask."""
 
     name: str
     source: str
     types: Sequence[str]
     lasting: bool = True
     exclusive: bool = False
+    wanted: Callable[[], bool] = always
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +144,8 @@ class Transport(Protocol):
         *,
         nested: bool = False,
     ) -> None:
-        """Call a method. ``on_done`` gets the reply, or ``Unavailable`` (nothing happened: no such service, no
-        broker), or ``Unknown``; at most once, and perhaps never after ``timeout_s``."""
+        """Call a method. ``on_done`` gets the reply, or ``Unavailable`` (nothing happened: no broker; ``NotServed``:
+        no such service), or ``Unknown``; at most once, and perhaps never after ``timeout_s``."""
         ...
 
     def publish(

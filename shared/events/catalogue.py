@@ -19,7 +19,9 @@ def catalogue(contracts: Registry) -> str:
         "",
         "Written by `make docs` from `shared/events/`; CI fails when it is out of date. The envelope of each event",
         "holds its id, type, stream, version, position and time; its metadata the version of the contract (`schema`),",
-        "`actor`, `command`, `correlation`, `causation`, `causation_place` and `source`. Times are ISO 8601 in UTC.",
+        "`actor`, `command`, `correlation`, `causation`, `causation_place` and `source`, and of a command from outside",
+        "`token` (its id), `address` (a person's is sealed) and `about` (whose team may see it). Times are",
+        "ISO 8601 in UTC.",
     ]
     lines += _personal(contracts)
     for service in sorted({contract.service for contract in contracts}):
@@ -38,7 +40,7 @@ def _personal(contracts: Registry) -> list[str]:
         "",
         "Stored sealed under a key of the person; what is exported, published on the bus or parked stays sealed. Once",
         "the key is destroyed it reads as `forgotten` (decision 14). Names and slugs of organizations, products and",
-        "devices are not personal.",
+        "devices are not personal. The `address` of a person's command, in the metadata, is sealed in the same way.",
         "",
         "| event | field | whose | sealed since version |",
         "|---|---|---|---|",

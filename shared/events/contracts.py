@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 import marshmallow as ma
 import msgspec
 
 from shared.context import Context
 from shared.errors import Misuse
-from shared.events import billing, devices, firmware, gateway, orgs
+from shared.events import billing, customers, devices, firmware, gateway, groups, oauth, orgs, transfers
 from shared.events.fields import Event
+from shared.events.metadata import Metadata, metadata
 from shared.events.quick import Check, quick_check
 from shared.events.schemas import schema_of
 from shared.ids import event_id
@@ -29,19 +31,6 @@ from shared.people.personal import Sealer, forgets, personal_fields
 from shared.store.port import New, Recorded
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The envelope's metadata as JSON. ``schema`` is the version of the event's contract, ``causation_place`` where the
-    event with the id ``causation`` stands: ``<stream>@<version>``."""
-
-    schema: int
-    actor: str
-    command: str
-    correlation: str
-    causation: str | None = None
-    causation_place: str | None = None
-    source: str = ""
 
 
 class UnknownEvent(Exception):
@@ -74,8 +63,12 @@ class Registry:
     """All contracts of a process, and the codec over them. Without ``keys`` it encodes nothing personal, and what is
     personal reads as ``UNOPENED``."""
 
-    def __init__(self, contracts: Iterable[Contract], keys: Keys | None = None) -> None:
+    def __init__(
+        self, contracts: Iterable[Contract], keys: Keys | None = None, *, like: Registry | None = None
+    ) -> None:
+        """``like``: another registry of the same contracts, whose schemas are used again."""
         self._keys = keys
+        self._like = like
         self._sealers: dict[str, Sealer] = {}
         self._by_name: dict[str, Contract] = {}
         self._schemas: dict[str, ma.Schema] = {}
@@ -91,8 +84,12 @@ class Registry:
         if missing:
             raise Misuse(f"{contract.name} v{contract.version}: upcasters do not fit for versions {sorted(missing)}")
         self._by_name[contract.name] = contract
-        self._schemas[contract.name] = schema_of(contract.event)
-        self._quick[contract.name] = quick_check(contract.event)
+        if self._like is None:
+            self._schemas[contract.name] = schema_of(contract.event)
+            self._quick[contract.name] = quick_check(contract.event)
+        else:
+            self._schemas[contract.name] = self._like._schemas[contract.name]
+            self._quick[contract.name] = self._like._quick[contract.name]
         if bool(personal_fields(contract.event)) != bool(contract.sealed_since):
             raise Misuse(f"{contract.name}: sealed_since is for the types that have personal fields")
         if contract.sealed_since:
@@ -116,7 +113,7 @@ class Registry:
 
     def with_keys(self, keys: Keys) -> Registry:
         """The same contracts for a process that may write and read what is personal."""
-        return Registry(self, keys)
+        return Registry(self, keys, like=self)
 
     @property
     def keys(self) -> Keys:
@@ -155,6 +152,28 @@ class Registry:
         """Check an event and make it ready to append, what is personal sealed. Raises ``Misuse`` if it breaks its
         contract, ``Unavailable`` if a person's key is lost. ``stream`` keeps the ids of one command's events in several
         streams apart."""
+        meta = Metadata(
+            schema=self._checked(event).version,
+            actor=context.actor,
+            command=str(context.command_id),
+            correlation=context.correlation_id,
+            causation=context.causation_id,
+            causation_place=context.causation_place,
+            source=context.source,
+            token=context.token,
+            address=context.address,
+            about=context.about,
+        )
+        return self._new(event_id(context.command_id, index, stream), event, meta)
+
+    def encode_seen(self, event: object, actor: str, source: str, id_: UUID) -> New:
+        """As ``encode``, in less time, for what was seen and not asked for. There is no command that could be
+        repeated, so the event has an id of its own, which stands for the command."""
+        command = str(id_)
+        meta = Metadata(self._checked(event).version, actor, command, command, source=source)
+        return self._new(id_, event, meta)
+
+    def _checked(self, event: object) -> Contract:
         name = type(event).__name__
         contract = self._by_name.get(name)
         if contract is None or contract.event is not type(event):
@@ -163,20 +182,13 @@ class Registry:
             problems = self._schemas[name].validate(msgspec.to_builtins(event))
             if problems:
                 raise Misuse(f"{name} breaks its contract: {problems}")
-        meta = Metadata(
-            schema=contract.version,
-            actor=context.actor,
-            command=str(context.command_id),
-            correlation=context.correlation_id,
-            causation=context.causation_id,
-            causation_place=context.causation_place,
-            source=context.source,
-        )
+        return contract
+
+    def _new(self, id_: UUID, event: object, meta: Metadata) -> New:
+        name = type(event).__name__
         sealer = self._sealers.get(name)
         stored = event if sealer is None else sealer.sealed(event)
-        return New(
-            event_id(context.command_id, index, stream), name, msgspec.json.encode(stored), msgspec.json.encode(meta)
-        )
+        return New(id_, name, _encode(stored), _encode(meta))
 
     def decode_all(self, events: Iterable[Recorded]) -> list[Any]:
         """``decode`` of each. Metadata that begins as ``encode`` writes it for the present version is not decoded."""
@@ -208,12 +220,7 @@ class Registry:
         return self._sealers[recorded.type].opened(event) if self.is_sealed(recorded) else event
 
 
-_metadata_decoder = msgspec.json.Decoder(Metadata)
-
-
-def metadata(recorded: Recorded) -> Metadata:
-    """The decoded metadata of a stored event."""
-    return _metadata_decoder.decode(recorded.meta)
+_encode = msgspec.json.Encoder().encode
 
 
 def _contracts(service: str, *events: type[Event]) -> list[Contract]:
@@ -223,6 +230,21 @@ def _contracts(service: str, *events: type[Event]) -> list[Contract]:
 def _sealed_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
     """Types whose version 1 was stored as plain text."""
     return [Contract(service, event, 2, {1: lambda data: data}, sealed_since=2) for event in events]
+
+
+def _sealed(service: str, *events: type[Event]) -> list[Contract]:
+    """Types whose personal fields were never stored as plain text."""
+    return [Contract(service, event, sealed_since=1) for event in events]
+
+
+def _wider_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
+    """Types that got further fields, whose defaults are what was true before."""
+    return [Contract(service, event, 2, {1: lambda data: data}) for event in events]
+
+
+def _counting_keys_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
+    """Types whose version 1 is of imports that set no keys."""
+    return [Contract(service, event, 2, {1: lambda data: {**data, "keys_set": 0}}) for event in events]
 
 
 def _by_nobody_known(data: dict[str, Any]) -> dict[str, Any]:
@@ -242,9 +264,54 @@ CONTRACTS = Registry(
         *_contracts(
             "orgs",
             orgs.AccountForgotten,
-            orgs.TokenIssued,
+            orgs.EmailVerificationAsked,
+            orgs.EmailVerified,
+            orgs.PasswordResetAsked,
+            orgs.TokensEnded,
+            orgs.OrganizationLeft,
+            orgs.OrganizationRenamed,
+            orgs.InvitationAccepted,
+            orgs.InvitationDeclined,
+            orgs.InvitationWithdrawn,
+            orgs.MemberRoleChanged,
+            orgs.MemberRemoved,
             orgs.TokenRevoked,
             orgs.ProductCreated,
+            orgs.ProductChanged,
+            orgs.ProductRemoved,
+            orgs.ConfigurationAnswered,
+            orgs.ManufacturingStarted,
+            orgs.DeviceAccessConfigured,
+            orgs.ProvisioningKeyIssued,
+            orgs.DeviceAuthorityAdded,
+            orgs.DeviceAuthorityRemoved,
+            oauth.ClientCreated,
+            oauth.ClientChanged,
+            oauth.ClientDeleted,
+            oauth.AuthorizationGranted,
+            oauth.AuthorizationUsed,
+            oauth.AuthorizationReplayed,
+            customers.CustomerResetAsked,
+            customers.CustomerTokensEnded,
+            customers.CustomerDeleted,
+            customers.ActivationCodeUsed,
+            customers.InviteeForgotten,
+            customers.ActivationCodeRefused,
+            transfers.TransferAsked,
+            transfers.TransferAccepted,
+            transfers.TransferDeclined,
+        ),
+        *_wider_from_now_on("orgs", orgs.TokenIssued),
+        *_sealed(
+            "orgs",
+            orgs.PasswordChanged,
+            orgs.ProfileChanged,
+            orgs.EmailChanged,
+            orgs.OrganizationJoined,
+            orgs.MemberInvited,
+            customers.CustomerCreated,
+            customers.CustomerPasswordChanged,
+            customers.BetaInvited,
         ),
         *_contracts(
             "devices",
@@ -260,15 +327,33 @@ CONTRACTS = Registry(
             devices.DeviceLocked,
             devices.DeviceUnlocked,
             devices.DeviceTokenReplaced,
+            devices.DeviceKeySet,
+            devices.DeviceCertificateSet,
+            devices.DeviceProvisioned,
+            devices.DeviceUnclaimed,
+            devices.AttributesDesired,
+            devices.ClaimCodeUsed,
+            devices.ClaimCodeEnded,
+            devices.ClaimWindowOpened,
+            devices.ClaimSecretRefused,
+            devices.ClaimWindowClosed,
             devices.ImportStarted,
-            devices.ImportAdvanced,
-            devices.ImportFinished,
+            groups.GroupCreated,
+            groups.GroupDescribed,
+            groups.GroupRenamed,
+            groups.GroupDeleted,
+            groups.GroupEmptied,
         ),
+        *_wider_from_now_on("devices", devices.DeviceClaimed, devices.ClaimCodeIssued),
+        *_counting_keys_from_now_on("devices", devices.ImportAdvanced, devices.ImportFinished),
         Contract("firmware", firmware.VersionUploaded, 2, {1: _by_nobody_known}, sealed_since=2),
         *_contracts(
             "firmware",
+            firmware.VersionDescribed,
+            firmware.VersionDeleted,
             firmware.VersionFirstRan,
             firmware.FirmwareReleased,
+            firmware.FirmwareReleasedToGroups,
             firmware.ReleaseWithdrawn,
         ),
         *_contracts(
@@ -281,6 +366,13 @@ CONTRACTS = Registry(
             gateway.SessionReplaced,
             gateway.DeviceDisconnected,
             gateway.FirmwareReported,
+            gateway.DescriptionReported,
+            gateway.AttributesReported,
+            gateway.KeyPresented,
+            gateway.ClaimPresented,
+            gateway.ClaimOpened,
+            gateway.FunctionCalled,
+            gateway.FlashAsked,
             gateway.UpdateStarted,
             gateway.UpdateAdvanced,
             gateway.UpdateInterrupted,
@@ -288,7 +380,7 @@ CONTRACTS = Registry(
             gateway.UpdateFailed,
             gateway.DeviceMisbehaved,
         ),
-        *_contracts("telemetry", gateway.DevicePublished),
+        *_contracts("telemetry", gateway.DevicePublished, gateway.ServerPublished),
         *_contracts("billing", billing.TrialStarted),
     ]
 )

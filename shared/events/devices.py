@@ -1,10 +1,26 @@
-"""Events of devices and of their imports (service ``devices``). Streams ``device-<id>`` and ``import-<id>``."""
+"""Events of devices, of claims and of imports (service ``devices``). Streams ``device-<id>``, ``claim-<code digest>``,
+``claiming-<device id>`` and ``import-<id>``.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from shared.events.fields import Count, Digest, Event, FirmwareVersion, Hex24, Items, ProductNumber, Text
+from shared.events.fields import (
+    AttributeKeys,
+    AttributeValues,
+    Count,
+    Digest,
+    Event,
+    FirmwareVersion,
+    Hex24,
+    Items,
+    KeyAlgorithm,
+    Moment,
+    ProductNumber,
+    PublicKey,
+    Text,
+)
 
 GroupName = Annotated[str, Text(64, 1, r"[a-z0-9_-]+")]
 
@@ -102,12 +118,120 @@ class DeviceTokenReplaced(Event, frozen=True):
     token_digest: Digest
 
 
+class DeviceKeySet(Event, frozen=True):
+    """It proves itself with the private half of this key from now on. ``first_use``: it came with the key, and the
+    product trusts a device that has none on record."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    algorithm: KeyAlgorithm
+    public_key: PublicKey
+    first_use: bool
+
+
+class DeviceCertificateSet(Event, frozen=True):
+    """It is recognized by the TLS client certificate of this fingerprint, and by no earlier one (MQC-6)."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    fingerprint: Digest
+
+
+class DeviceProvisioned(Event, frozen=True):
+    """It provisioned itself: what it authenticates with is in the event beside this one. ``created``: it was made a
+    member of the product by it."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    created: bool
+
+
+class DeviceClaimed(Event, frozen=True):
+    """It belongs to this account or customer from now on (CUS-5); in a private beta, with the activation code of this
+    invitee (PRD-4)."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    owner_id: Hex24
+    invitee_id: Hex24 | None = None
+
+
+class DeviceUnclaimed(Event, frozen=True):
+    """It belongs to this account no more, and to nobody (CUS-5)."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    owner_id: Hex24
+
+
+class AttributesDesired(Event, frozen=True):
+    """The platform wants these attributes on the device: the keys that changed, and those that are gone (MQU-4)."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    values: AttributeValues
+    removed: AttributeKeys
+
+
+class ClaimCodeIssued(Event, frozen=True):
+    """A device that shows this code until then belongs to the account or customer. ``product_id``: only a device of
+    that product; ``invitee_id``: whose activation code opens its private beta; ``customer_id``: as whom of a company's
+    customers the account made it. Stream ``claim-<code digest>``."""
+
+    code_digest: Digest
+    account_id: Hex24
+    expires_at: Moment
+    product_id: ProductNumber | None = None
+    invitee_id: Hex24 | None = None
+    customer_id: Hex24 | None = None
+
+
+class ClaimCodeEnded(Event, frozen=True):
+    """Its maker is gone, so it is good for no device. Stream ``claim-<code digest>``."""
+
+    code_digest: Digest
+
+
+class ClaimCodeUsed(Event, frozen=True):
+    """This device showed the code; it is good for no other."""
+
+    code_digest: Digest
+    device_id: Hex24
+
+
+class ClaimWindowOpened(Event, frozen=True):
+    """Until then the device is whose who states its device ID and this secret; None: the device ID is enough (MQU-7).
+    Stream ``claiming-<device id>``."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    secret_digest: Digest | None
+    until: Moment
+
+
+class ClaimSecretRefused(Event, frozen=True):
+    """An account stated a wrong secret. Stream ``claiming-<device id>``."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    account_id: Hex24
+    refused_at: Moment
+
+
+class ClaimWindowClosed(Event, frozen=True):
+    """Nobody can claim the device until it opens itself again. Stream ``claiming-<device id>``."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    reason: Literal["claimed", "wrong_secrets"]
+
+
 class ImportProblem(Event, frozen=True):
     """A line that was refused; ``line`` counts from 1 over all lines of the file, ``text`` is cut at 64 characters."""
 
     line: Count
     text: Annotated[str, Text(64)]
-    code: Literal["malformed", "wrong_platform", "other_product", "claimed_elsewhere"]
+    code: Literal["malformed", "wrong_platform", "other_product", "claimed_elsewhere", "bad_key"]
     reason: Annotated[str, Text(256)]
 
 
@@ -123,7 +247,8 @@ class ImportStarted(Event, frozen=True):
 
 
 class ImportAdvanced(Event, frozen=True):
-    """The lines up to ``lines_done`` are dealt with; the counts are of all lines so far, the problems new ones."""
+    """The lines up to ``lines_done`` are dealt with; the counts are of all lines so far, the problems new ones.
+    ``keys_set``: devices that got another key than they had."""
 
     import_id: Hex24
     product_id: ProductNumber
@@ -133,6 +258,7 @@ class ImportAdvanced(Event, frozen=True):
     existing: Count
     refused: Count
     problems: Annotated[list[ImportProblem], Items(1_000)]
+    keys_set: Count
 
 
 class ImportFinished(Event, frozen=True):
@@ -144,3 +270,4 @@ class ImportFinished(Event, frozen=True):
     updated: Count
     existing: Count
     refused: Count
+    keys_set: Count

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -81,5 +81,11 @@ PlatformId = Annotated[int, Whole(0, 65_535)]
 FirmwareVersion = Annotated[int, Whole(0, MAX_FIRMWARE_VERSION)]
 ReportedVersion = Annotated[int, Whole(0, 65_535)]
 Count = Annotated[int, Whole(0, 2**63 - 1)]
+KeyAlgorithm = Literal["rsa", "ecc"]
+PublicKey = Annotated[str, Text(512, 1, r"[A-Za-z0-9+/]+={0,2}")]
+"""The DER of a SubjectPublicKeyInfo in base64."""
+AttributeKeys = Annotated[list[Annotated[str, Text(128, 1)]], Items(1_024)]
+AttributeValues = Annotated[str, Text(65_536, 2)]
+"""A JSON object as text: names and values of attributes."""
 Moment = datetime
 """An aware UTC datetime."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from shared.events.devices import GroupName
 from shared.events.fields import (
     Count,
     Description,
@@ -11,6 +12,7 @@ from shared.events.fields import (
     Event,
     FirmwareVersion,
     Hex24,
+    Items,
     Personal,
     ProductNumber,
     Text,
@@ -33,6 +35,22 @@ class VersionUploaded(Event, frozen=True):
     uploader_id: Hex24 | None = None
 
 
+class VersionDescribed(Event, frozen=True):
+    """Its title and description as they are now."""
+
+    product_id: ProductNumber
+    version: FirmwareVersion
+    title: Title
+    description: Description
+
+
+class VersionDeleted(Event, frozen=True):
+    """It is gone, and no other version gets its number; no device ever ran it, and it was never released (FW-2)."""
+
+    product_id: ProductNumber
+    version: FirmwareVersion
+
+
 class VersionFirstRan(Event, frozen=True):
     """For the first time a device that counts as the product's reported that it runs this version (FW-5)."""
 
@@ -48,6 +66,17 @@ class FirmwareReleased(Event, frozen=True):
     product_id: ProductNumber
     version: FirmwareVersion
     supersedes: FirmwareVersion | None
+    intelligent: bool
+
+
+class FirmwareReleasedToGroups(Event, frozen=True):
+    """Devices in these groups, which are all that it is released to, should run this version, whatever is released to
+    all (contract 9.4). ``taken``: other versions that were released to one of them until now."""
+
+    product_id: ProductNumber
+    version: FirmwareVersion
+    groups: Annotated[list[GroupName], Items(1_000)]
+    taken: Annotated[list[FirmwareVersion], Items(1_000)]
     intelligent: bool
 
 

@@ -12,12 +12,19 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from shared.events.fields import (
+    AttributeKeys,
+    AttributeValues,
     Count,
+    Digest,
     Event,
     FirmwareVersion,
     Hex24,
+    Items,
+    KeyAlgorithm,
     Moment,
+    PlatformId,
     ProductNumber,
+    PublicKey,
     ReportedProduct,
     ReportedVersion,
     Text,
@@ -25,6 +32,7 @@ from shared.events.fields import (
 
 GatewayName = Annotated[str, Text(64, 1, r"[a-z0-9][a-z0-9_-]*")]
 Address = Annotated[str, Text(64)]
+FunctionName = Annotated[str, Text(64)]
 
 
 class GatewayStarted(Event, frozen=True):
@@ -122,14 +130,122 @@ class FirmwareReported(Event, frozen=True):
     session: Count
 
 
+class DescribedVariable(Event, frozen=True):
+    """A variable that the device's application offers, and what it holds."""
+
+    name: FunctionName
+    type: Literal["boolean", "int", "double", "string", "other"]
+
+
+class DescriptionReported(Event, frozen=True):
+    """What the device says that it offers and is made of; only changes are recorded. ``modules``: the parts of its
+    firmware, a JSON list as text; None: it did not say."""
+
+    device_id: Hex24
+    product_id: ProductNumber | None
+    functions: Annotated[list[FunctionName], Items(256)]
+    variables: Annotated[list[DescribedVariable], Items(256)]
+    platform_id: PlatformId | None
+    modules: Annotated[str, Text(16_384)] | None
+    gateway: GatewayName
+    epoch: Count
+    session: Count
+
+
+class AttributesReported(Event, frozen=True):
+    """The device's own attributes that changed, and those that it took away (MQU-3); only changes are recorded."""
+
+    device_id: Hex24
+    product_id: ProductNumber | None
+    values: AttributeValues
+    removed: AttributeKeys
+    gateway: GatewayName
+    epoch: Count
+    session: Count
+
+
+class KeyPresented(Event, frozen=True):
+    """A device of which no key is on record proved that it has the private half of this one, and its product trusts
+    the first key. The ``devices`` service answers with ``DeviceKeySet``."""
+
+    device_id: Hex24
+    product_id: ProductNumber | None
+    algorithm: KeyAlgorithm
+    public_key: PublicKey
+    gateway: GatewayName
+    epoch: Count
+    session: Count
+
+
+class ClaimPresented(Event, frozen=True):
+    """The device showed a claim code: the digest of its first 63 characters. What came of it, the ``devices`` service
+    says."""
+
+    device_id: Hex24
+    product_id: ProductNumber | None
+    code_digest: Digest
+    gateway: GatewayName
+    epoch: Count
+    session: Count
+
+
+class ClaimOpened(Event, frozen=True):
+    """The device asks to be claimed until then by somebody who states this secret; None: by whoever states its device
+    ID (MQU-7)."""
+
+    device_id: Hex24
+    product_id: ProductNumber | None
+    secret_digest: Digest | None
+    until: Moment
+    gateway: GatewayName
+    epoch: Count
+    session: Count
+
+
+class FunctionCalled(Event, frozen=True):
+    """A call of a function of the device is over. ``caller`` is the account or customer that called, empty if it was
+    none."""
+
+    device_id: Hex24
+    product_id: ProductNumber | None
+    function: FunctionName
+    outcome: Literal[
+        "answered",
+        "failed",
+        "timeout",
+        "offline",
+        "not_listening",
+        "busy",
+        "too_large",
+        "unknown_function",
+    ]
+    duration_ms: Count
+    caller: Annotated[str, Text(64)]
+
+
+class FlashAsked(Event, frozen=True):
+    """Somebody wants this file on the device now, whatever its target is (contract 9.5); the gateway that holds the
+    device has taken it over. It carries the product and version that are compiled into it; ``sha256`` names its blob.
+    It is wanted until an attempt at it succeeded or failed, or the device is locked to a version."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    flash_id: Hex24
+    version: FirmwareVersion
+    sha256: Digest
+    size_bytes: Count
+    file_name: Annotated[str, Text(255)]
+
+
 class UpdateStarted(Event, frozen=True):
-    """An attempt to bring one device to one version (FW-7). ``attempt`` counts from 1 for this device and version."""
+    """An attempt to bring one device to one version (FW-7). ``attempt`` counts from 1 for this device and version.
+    ``cause`` ``file``: the version is that of a file that was flashed to this device alone."""
 
     device_id: Hex24
     product_id: ProductNumber
     version: FirmwareVersion
     attempt: Count
-    cause: Literal["lock", "release"]
+    cause: Literal["lock", "release", "file"]
     size_bytes: Count
 
 
@@ -176,6 +292,8 @@ class UpdateFailed(Event, frozen=True):
         "came_back_unchanged",
         "never_completes",
         "stalled",
+        "device_refused",
+        "image_unreadable",
         "did_not_come_back",
         "cancelled",
     ]
@@ -208,3 +326,19 @@ class DevicePublished(Event, frozen=True):
     published_at: Moment
     device_at: Moment | None
     version: ReportedVersion | None
+
+
+class ServerPublished(Event, frozen=True):
+    """What somebody published over HTTP, to a product or to their own devices and streams (contract 12.1);
+    ``for_org_id`` and ``for_product_id``: as whose customer they did the latter (CUS-5). Not a domain event: stream
+    ``log-<product id>`` or ``log-owner-<owner id>`` of the log store, as ``DevicePublished``."""
+
+    product_id: ProductNumber | None
+    owner_id: Hex24 | None
+    name: Annotated[str, Text(64, 1)]
+    data: Annotated[str, Text(65_536)] | None
+    ttl_s: Count
+    public: bool
+    published_at: Moment
+    for_org_id: Hex24 | None = None
+    for_product_id: ProductNumber | None = None

@@ -17,9 +17,9 @@ LOOKED_AT = 1_000
 """Events with personal fields that are looked at to find out whether a new key table is one too many."""
 
 
-def account_stream(account_id: str) -> str:
-    """The stream of this account, who is the person."""
-    return f"account-{account_id}"
+def person_streams(person: str) -> tuple[str, ...]:
+    """The streams that may be this person's own: of an account, of a customer."""
+    return f"account-{person}", f"customer-{person}"
 
 
 class PeopleKeys(Keys):
@@ -40,9 +40,13 @@ class PeopleKeys(Keys):
 
 
 def has_sealed(store: EventStore, person: str) -> bool:
-    """Whether the account's own stream has something that was sealed for it."""
+    """Whether the person's own stream has something that was sealed for them."""
+    return any(_holds(store, stream) for stream in person_streams(person))
+
+
+def _holds(store: EventStore, stream: str) -> bool:
     try:
-        return any(map(CONTRACTS.is_sealed, store.read(account_stream(person))))
+        return any(map(CONTRACTS.is_sealed, store.read(stream)))
     except StreamNotFound:
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
@@ -28,7 +29,12 @@ def forgets(event: type[Event]) -> str | None:
     return next((name for name, _ in _marked(event, Forgets)), None)
 
 
-def _marked(event: type[Event], kind: type) -> Iterator[tuple[str, Any]]:
+@cache
+def _marked(event: type[Event], kind: type) -> tuple[tuple[str, Any], ...]:
+    return tuple(_marks(event, kind))
+
+
+def _marks(event: type[Event], kind: type) -> Iterator[tuple[str, Any]]:
     for name, hint in typing.get_type_hints(event, include_extras=True).items():
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
         for mark in marks:

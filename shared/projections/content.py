@@ -46,7 +46,7 @@ class Draft:
         """
         content = self._content
         events = content.decode_all(recorded)
-        touched = list(map(tuple, map(content.view.keys, events)))
+        touched = list(content.view.touched(events, recorded))
         known = content.known
         if not known.complete:
             wanted = set(chain.from_iterable(touched)).difference(known.stored)

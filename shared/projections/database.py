@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -221,10 +221,15 @@ class Database:
         """PostgreSQL only: whether this name was free. It is ours during the block, or as long as the connection lasts.
         Raises ``Unavailable``."""
         with self._connection(self._engine.execution_options(isolation_level="AUTOCOMMIT")) as connection:
-            query = sa.text("SELECT pg_try_advisory_lock(hashtext(:name))")
+            claimed, is_ours = {"name": f"{name} is claimed"}, False
             try:
-                yield bool(connection.execute(query, {"name": f"{name} is claimed"}).scalar())
+                query = sa.text("SELECT pg_try_advisory_lock(hashtext(:name))")
+                is_ours = bool(connection.execute(query, claimed).scalar())
+                yield is_ours
             finally:
+                if is_ours:  # at once: the server may take a moment to notice that a connection is gone
+                    with suppress(sa.exc.SQLAlchemyError):
+                        connection.execute(sa.text("SELECT pg_advisory_unlock(hashtext(:name))"), claimed)
                 connection.invalidate()  # the server lets go of it, whatever state the connection is in
 
     def scrub(self) -> bool:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,7 +24,7 @@ from shared.projections.positions import reached_by, repair
 from shared.projections.replay import Progress, Replay, beside
 from shared.projections.rows import Rows
 from shared.projections.runner import ViewRunner
-from shared.projections.view import Key
+from shared.projections.view import Key, View
 from shared.store.port import Only, Position, Recorded
 
 MAX_ROWS = 200_000
@@ -57,8 +59,7 @@ def refold(
     if not touched or reached is None:
         return Refolded(events, len(touched), 0)
     parked = _parked(live, find, touched)
-    keys = live.view.keys
-    view = replace(live.view, keys=lambda event: [key for key in map(tuple, keys(event)) if key in touched])
+    view = replace(live.view, by_envelope=True, keys=partial(_keys_among, live.view, touched))
     with beside(live.tools, view, progress) as replay:
         replay.advance_to(reached)
         pair = _Pair(live, replay)
@@ -88,11 +89,20 @@ def _touched(live: ViewRunner, after: Position | None, until: Position | None) -
 def _keys(live: ViewRunner, recorded: Recorded) -> list[Key]:
     """None for an event that cannot be decoded: no view has folded it."""
     try:
-        return list(map(tuple, live.view.keys(live.tools.contracts.decode(recorded))))
+        return _keys_of(live.view, live.tools.contracts.decode(recorded), recorded)
     except Exception as error:
         if not is_poison(error):
             raise
         return []
+
+
+def _keys_of(view: View, event: Any, recorded: Recorded) -> list[Key]:
+    [keys] = view.touched([event], [recorded])
+    return list(map(tuple, keys))
+
+
+def _keys_among(view: View, touched: set[Key], event: Any, recorded: Recorded) -> list[Key]:
+    return [key for key in _keys_of(view, event, recorded) if key in touched]
 
 
 def _refuse(name: str) -> None:

@@ -7,7 +7,7 @@ the difference of two tallies of a row, they always equal what a scan of the row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,7 +37,8 @@ class View:
     ``tally`` gives the counters that a row adds to, from its columns ``counted`` alone: rows that are alike in those
     are tallied once for all of them, so few different values there make it cheap. A list comes as a tuple.
     ``indexes`` serve queries that name a value of their first column: rows in which that is None are not in them.
-    ``on_poison``: park an event that cannot be folded and go on, or stop there.
+    ``by_envelope``: ``keys`` takes the envelope as well, ``keys(event, recorded)``. ``on_poison``: park an event that
+    cannot be folded and go on, or stop there.
     """
 
     name: str
@@ -45,15 +46,20 @@ class View:
     key: tuple[str, ...]
     columns: Mapping[str, type]
     events: tuple[type, ...]
-    keys: Callable[[Any], Iterable[Key]]
+    keys: Callable[..., Iterable[Key]]
     fold: Callable[[Row | None, Any, Recorded], Row | None]
     counted: tuple[str, ...] = ()
     tally: Callable[[Row], Iterable[Counter]] = _no_tally
     indexes: tuple[tuple[str, ...], ...] = ()
     on_poison: Literal["park", "stop"] = "park"
+    by_envelope: bool = False
     event_types: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         if bool(self.counted) is (self.tally is _no_tally):
             raise Misuse(f"view {self.name}: a tally needs the columns that it counts by")
         object.__setattr__(self, "event_types", frozenset(event.__name__ for event in self.events))
+
+    def touched(self, events: Sequence[Any], recorded: Sequence[Recorded]) -> Iterator[tuple[Key, ...]]:
+        """The keys of the rows that each of these events touches."""
+        return map(tuple, map(self.keys, events, recorded) if self.by_envelope else map(self.keys, events))

@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import NewType, Protocol
 from uuid import UUID
 
+import msgspec
+
 Position = NewType("Position", int)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,8 +42,7 @@ NO_STREAM = Expected.NO_STREAM
 ANY = Expected.ANY
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(msgspec.Struct, frozen=True, gc=False):
     """An event to append. ``data`` and ``meta`` are JSON objects as UTF-8 bytes; ``type`` must not start with ``$``."""
 
     id: UUID

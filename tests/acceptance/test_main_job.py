@@ -20,7 +20,9 @@ from rich.console import Console
 from deploy.api import Api, ApiError
 from deploy.fleet_commands import started
 from deploy.running import DataFolder, Process
+from deploy.simulate_command import keys_of
 from deploy.story import Story
+from shared.settings import Settings
 from tests.eventstore import any_event_store
 from tests.postgres import Postgres
 
@@ -84,6 +86,19 @@ def test_from_an_empty_folder_to_a_fleet_that_runs_the_release(installation: Ins
         _operators_see_it_too(installation, told, tmp_path)
     assert "the whole fleet took it" in output.getvalue()
     _a_second_run_finds_everything_again(installation, tmp_path, told)
+
+
+@pytest.mark.parametrize("mode", ["embedded", "distributed"])
+def test_particle_devices_have_the_same_main_job(mode: str, tmp_path: Path) -> None:
+    output = io.StringIO()
+    with started(mode, tmp_path, Console(file=output)) as gateways:
+        keys = keys_of(Settings.load({}, data=tmp_path))
+        urls = [str(gateway.http) for gateway in gateways]
+        listeners = [gateway.particle for gateway in gateways if gateway.particle]
+        assert len(listeners) == len(urls)
+        with Story(urls, listeners, Console(file=output, width=120), devices=8, particle=keys) as told:
+            told.tell()
+    assert "brew returned 1" in output.getvalue()
 
 
 def _a_member_sees_everything_and_others_nothing(told: Story, gateways: list[Process]) -> None:

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.devices import fleet_queries, listing
+from services.devices.details import DETAILS
 from services.devices.fleet import FLEET
 from services.devices.products import PRODUCTS
 from shared.bus.providers import WorkerViews
@@ -44,7 +45,7 @@ from shared.projections.projector import Projector
 from shared.store.open import open_store
 from shared.store.port import ANY, Append, EventStore
 
-VIEWS = (FLEET, PRODUCTS)
+VIEWS = (FLEET, DETAILS, PRODUCTS)
 PRODUCTS_OF_BENCH = 5
 APPEND_EVENTS = 500
 WRITTEN_EVENTS = 20_000

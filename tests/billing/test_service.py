@@ -19,7 +19,8 @@ from shared.bus.providers import WorkerStreams
 from shared.bus.relay import Relay
 from shared.context import Context
 from shared.errors import NotFound
-from shared.events.contracts import CONTRACTS, metadata
+from shared.events.contracts import CONTRACTS
+from shared.events.metadata import metadata
 from shared.events.orgs import OrganizationCreated
 from shared.projections.database import Database
 from shared.runtime import Owner, Runtime

@@ -16,6 +16,7 @@ from deploy import backup
 from deploy.backup import MANIFEST, STORE, Manifest
 from deploy.running import DataFolder
 from deploy.views import projectors
+from services.gateway.devices.particle.server_keys import load_or_make
 from shared.blobs import open_blobs
 from shared.context import Context
 from shared.errors import Refused, Unavailable
@@ -191,6 +192,17 @@ def test_what_devices_published_is_copied_on_demand(settings: Settings, store: E
     assert not (tmp_path / "without" / "gateway-a").exists()
     backup.restore(tmp_path / "with", tmp_path / "new")
     assert (tmp_path / "new" / "gateway-a" / "log.db").exists()
+
+
+def test_a_restored_platform_is_known_to_its_devices(settings: Settings, store: EventStore, tmp_path: Path) -> None:
+    before = load_or_make(Path(settings.device_keys))
+    backup.make(settings, tmp_path / "with-devices", with_keys=False, with_logs=False)
+    restored = Settings.load({}, data=tmp_path / "restored")
+    backup.restore(tmp_path / "with-devices", restored.data)
+    after = load_or_make(Path(restored.device_keys))
+    assert after.rsa.private_numbers() == before.rsa.private_numbers()
+    assert after.ec.private_numbers() == before.ec.private_numbers()
+    assert all(path.stat().st_mode & 0o077 == 0 for path in Path(restored.device_keys).iterdir())
 
 
 def test_keys_of_people_are_in_it_only_when_asked_for(settings: Settings, store: EventStore, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def test_compose_keeps_what_must_be_kept_in_volumes_that_exist() -> None:
     assert used == set(compose["volumes"])
     gateways = {name: one for name, one in compose["services"].items() if name.startswith("gateway-")}
     assert len({one["environment"]["FLOTILLA_GATEWAY"] for one in gateways.values()}) == len(gateways)
-    assert len({port for one in gateways.values() for port in one["ports"]}) == 2 * len(gateways)
+    assert len({port for one in gateways.values() for port in one["ports"]}) == 4 * len(gateways)
+    assert {one["environment"]["FLOTILLA_DEVICE_KEYS"] for one in gateways.values()} == {"/device-keys"}
     for name, one in gateways.items():
         assert f"{name}:/data" in one["volumes"]  # its directory, and what devices published
 
@@ -148,6 +149,10 @@ def test_services_lead_to_ports_that_gateways_have() -> None:
     [inside] = [one for one in documents("network.yaml") if one["metadata"]["name"] == "gateways"]
     assert {port["port"] for rule in inside["spec"]["ingress"] for port in rule["ports"]} == set(ports.values())
     assert (ports["http"], ports["mqtt"]) == (Settings().http_port, Settings().mqtt_port)
+    assert (ports["particle-tcp"], ports["particle-udp"]) == (
+        Settings().particle_tcp_port,
+        Settings().particle_udp_port,
+    )
 
 
 def test_the_services_of_the_manifests_are_those_of_the_platform() -> None:

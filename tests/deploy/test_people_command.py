@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from services.orgs.creation import Creation
+from services.orgs.people.account_commands import ChangeEmail
+from services.orgs.people.accounts import ACCOUNTS, stream_of
+from services.orgs.people.creation import Creation
 from shared.clock import system_clock
 from shared.context import Context
 from shared.errors import NotFound
@@ -51,6 +53,15 @@ def run(*words: str, data: Path, answer: str = "", code: int = 0) -> str:
     )
     assert done.exit_code == code, done.output
     return done.output
+
+
+def test_everybody_is_listed_with_the_present_address(data: Path) -> None:
+    ada = sign_up(data, ADA)
+    with streams(data) as opened:
+        now = system_clock()
+        change = ChangeEmail("ada@example.org", end_tokens=False, nonce="1" * 24, now=now)
+        opened.handle(ACCOUNTS, stream_of(ada), change, Context.new("anonymous", "test"))
+    assert run("list", data=data).split()[-1] == "ada@example.org"
 
 
 def test_everybody_is_listed_and_who_is_forgotten_says_so(data: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,19 @@ def of_folder(folder: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue  # it ended meanwhile, or is not ours to look at
     return found
+
+
+@pytest.mark.broker
+@needs_server
+@pytest.mark.parametrize("taken", ["_port", "_distribution_port"])
+def test_a_node_whose_port_was_taken_meanwhile_starts_at_another(tmp_path: Path, taken: str) -> None:
+    node = RabbitNode(tmp_path)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", getattr(node, taken)))
+        other.listen()
+        with node:
+            assert getattr(node, taken) != other.getsockname()[1]
+            assert speaks_amqp("127.0.0.1", int(node.host.split(":")[1]))
 
 
 @pytest.mark.broker

@@ -51,6 +51,7 @@ def test_tail_shows_the_last_events_that_pass_the_filter(data: Path) -> None:
     assert f"device-{IDS[-1]}" in shown
     assert f"device-{IDS[-2]}" in shown
     assert shown.count("DeviceDescribed") == 2
+    assert len(shown.splitlines()) == 2  # each in one line, however narrow the terminal of a pipe is said to be
 
 
 def test_show_gives_each_event_of_a_stream_with_its_actor(data: Path) -> None:

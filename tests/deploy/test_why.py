@@ -30,7 +30,8 @@ from shared.store.port import ANY
 A, B, NEVER = (f"{number:024x}" for number in (10, 11, 12))
 ADA = "a" * 24
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-WIDE = {"COLUMNS": "400"}
+NARROW = {"COLUMNS": "40"}
+"""A pipe has no width: nothing is cut."""
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(*words: str, data: Path) -> str:
-    done = CliRunner(env=WIDE).invoke(app, ["why", *words, "--data", str(data)], catch_exceptions=False)
+    done = CliRunner(env=NARROW).invoke(app, ["why", *words, "--data", str(data)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 

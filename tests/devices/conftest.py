@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -19,9 +19,10 @@ from services.devices.presence import Presence
 from shared.bus.calls import blocking_client
 from shared.bus.host import ServiceHost
 from shared.bus.open import open_transport
+from shared.bus.relay import Relay
 from shared.bus.transport import Transport
 from shared.context import Context
-from shared.errors import NotFound
+from shared.errors import FlotillaError, NotFound, Refused
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
 from shared.projections.projector import Projector
@@ -34,20 +35,83 @@ from tests.prompt import prompt
 PATIENCE_S = 10.0
 
 
+BETA, ACTIVATION_CODE, INVITEE = 4000, "AB23", "1" * 24
+CUSTOMER, OTHERS_CUSTOMER = "c" * 24, "e" * 24
+
+
+def played_product(product_id: int) -> dict[str, Any]:
+    if product_id not in (1000, 2000, BETA):
+        raise NotFound("Product not found.")
+    beta = {"requires_activation_codes": product_id == BETA}
+    return {"id": product_id, "platform_id": 6, "device_type": "Photon", **beta}
+
+
 class Orgs:
-    """Products 1000 and 2000 exist; of the team of both only ada's address is known."""
+    """Products 1000, 2000 and ``BETA`` exist, the devices of 2000 are claimed without a secret, those of ``BETA`` with
+    ``ACTIVATION_CODE`` only; of the team of all only the addresses of ada and of account a… are known, and of customers
+    that of ``CUSTOMER``. ``gone`` are accounts and customers that were deleted; the number says how many questions
+    about them were answered before that. ``OTHERS_CUSTOMER`` is another company's; ``transfers``: owners were asked.
+    ``taken`` says for which device a code was taken; a device in ``early`` is asked about once before that."""
 
     name = "orgs"
+    gone: ClassVar[dict[str, int]] = {}
+    transfers: ClassVar[list[dict[str, Any]]] = []
+    taken: ClassVar[dict[str, str]] = {}
+    early: ClassVar[list[str]] = []
 
     @rpc(expected_exceptions=NotFound)
     def get_product(self, product_id: int) -> dict[str, Any]:
-        if product_id not in (1000, 2000):
-            raise NotFound("Product not found.")
-        return {"product": {"id": product_id, "platform_id": 6, "device_type": "Photon"}}
+        return {"product": played_product(product_id)}
 
     @rpc(expected_exceptions=NotFound)
-    def team_emails(self, product_id: int, account_ids: list[str]) -> dict[str, Any]:
-        return {"emails": {account_id: "ada@example.com" for account_id in account_ids if account_id == "ada"}}
+    def list_products(self, org_id: str) -> dict[str, Any]:
+        return {"products": [played_product(number) for number in (1000, 2000)]}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def check_activation_code(self, product_id: int, customer_id: str, code: str) -> dict[str, Any]:
+        if code != ACTIVATION_CODE:
+            raise Refused("invalid_activation_code", "This is no activation code of yours.")
+        return {"invitee_id": INVITEE}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def check_claim(
+        self, owner_id: str, product_id: int, device_id: str, customer_id: str | None, invitee_id: str | None
+    ) -> dict[str, Any]:
+        if owner_id in self.gone:
+            self.gone[owner_id] -= 1
+            if self.gone[owner_id] < 0:
+                raise Refused("claimant_gone", "There is no such account or customer.")
+        if customer_id == OTHERS_CUSTOMER:
+            raise Refused("other_product", "The device is another company's.")
+        if device_id in self.early:
+            self.early.remove(device_id)
+        elif product_id == BETA and (invitee_id is None or self.taken.get(invitee_id, device_id) != device_id):
+            raise Refused("activation_code_needed", "A device of this product is claimed with an activation code.")
+        return {}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def record_transfer(self, **wish: Any) -> dict[str, Any]:
+        self.transfers.append(wish)
+        return {"transfer_id": "7" * 24, "position": None}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def take_activation_code(self, product_id: int, invitee_id: str, owner_id: str, device_id: str) -> dict[str, Any]:
+        self.taken.setdefault(invitee_id, device_id)
+        return {}
+
+    @rpc(expected_exceptions=NotFound)
+    def device_owners(self, product_id: int, owner_ids: list[str]) -> dict[str, Any]:
+        ada = {"username": "ada@example.com", "customer_id": None}
+        known = {"ada": ada, "a" * 24: ada, CUSTOMER: {"username": "customer@example.com", "customer_id": CUSTOMER}}
+        return {"owners": {owner_id: known[owner_id] for owner_id in owner_ids if owner_id in known}}
+
+    @rpc(expected_exceptions=NotFound)
+    def owners_named(self, product_id: int, username: str) -> dict[str, Any]:
+        return {"owner_ids": [CUSTOMER] if username == "customer@example.com" else []}
+
+    @rpc(expected_exceptions=NotFound)
+    def get_device_access(self, product_id: int) -> dict[str, Any]:
+        return {"device_access": {"claim_without_secret": product_id == 2000}}
 
 
 class Firmware:
@@ -91,6 +155,26 @@ class Platform:
         return bootstrap.build(self.settings, self.transport, self.store, clock=self.clock)
 
     @property
+    def gone(self) -> dict[str, int]:
+        """Accounts and customers that were deleted, see ``Orgs``."""
+        return Orgs.gone
+
+    @property
+    def transfers(self) -> list[dict[str, Any]]:
+        """What owners were asked for."""
+        return Orgs.transfers
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """Activation codes that were taken, see ``Orgs``."""
+        return Orgs.taken
+
+    @property
+    def early(self) -> list[str]:
+        """Devices whose claim is judged before another has taken the activation code, see ``Orgs``."""
+        return Orgs.early
+
+    @property
     def projector(self) -> Projector:
         return next(part for part in self.runtime.parts if isinstance(part, Projector))
 
@@ -103,11 +187,22 @@ class Platform:
     def presence(self) -> Presence:
         return Presence(self.store, CONTRACTS, self.database, self.projector, self.clock)
 
+    @cached_property
+    def relay(self) -> Relay:
+        """Events of ``orgs``, which its service would send."""
+        types = CONTRACTS.of_service("orgs")
+        return Relay("orgs", self.store, self.transport, self.database.checkpoints(), types, contracts=CONTRACTS)
+
     def start(self) -> None:
+        Orgs.gone.clear()
+        Orgs.transfers.clear()
+        Orgs.taken.clear()
+        Orgs.early.clear()
         self.transport.start()
         for neighbour in self.neighbours:
             neighbour.start()
         self.runtime.start()
+        self.relay.start()
 
     def restart(self) -> None:
         self.runtime.stop()
@@ -115,6 +210,7 @@ class Platform:
         self.runtime.start()
 
     def stop(self) -> None:
+        self.relay.stop()
         self.runtime.stop()
         self.database.close()
         for neighbour in self.neighbours:

@@ -231,3 +231,10 @@ def test_a_lock_on_the_version_that_failed_lets_it_be_tried_again():  # FW-7
 def test_counters_name_each_device_once():
     counted = Counter(tally(after(IMPORTED, online(1), reported())))
     assert set(counted.values()) == {1}
+
+
+def test_the_owner_is_shown_until_the_device_is_unclaimed_or_removed():  # CUS-5, DEV-8
+    claimed = d.DeviceClaimed(ID, P, "a" * 24)
+    assert after(IMPORTED, claimed)["owner_id"] == "a" * 24
+    assert after(IMPORTED, claimed, d.DeviceUnclaimed(ID, P, "a" * 24))["owner_id"] is None
+    assert after(IMPORTED, claimed, d.DeviceRemoved(ID, P))["owner_id"] is None

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.devices.id_file import MAX_LINE_BYTES, MAX_TEXT, IdReader, Line, Malformed, content_of
+from services.devices.id_file import MAX_LINE_BYTES, MAX_TEXT, TOO_LONG, IdReader, Keyed, Line, Malformed, content_of
 
 A, B = "53ff6f066667574834212367", "0123456789abcdef01234567"
 
 lines_of_a_file = st.lists(
     st.one_of(
         st.sampled_from(
-            [A, A.upper(), f"  {B}\t", "", "   ", "nonsense", "x" * (MAX_LINE_BYTES + 1), "\ufeff", "é" * 130]
+            [
+                *(A, A.upper(), f"  {B}\t", f"{A},TUlH", f" {B} ; TUlH", f"{A}\tx"),
+                *("", "   ", "nonsense", "x" * (MAX_LINE_BYTES + 1), "\ufeff", "é" * 310),
+            ]
         ),
         st.text(max_size=40),
     ),
@@ -54,8 +58,27 @@ def test_a_malformed_line_is_cut_and_made_printable():
 def test_a_line_that_is_too_long_is_malformed_even_if_an_id_is_on_it():
     longest = A.encode() + b" " * (MAX_LINE_BYTES - len(A))
     assert content_of(longest) == A
-    assert content_of(longest + b" ") == Malformed(A)
-    assert read(b" " * 10_000 + A.encode() + b"\n" + B.encode(), [])[0].content == Malformed("")
+    assert content_of(longest + b" ") == Malformed(A, TOO_LONG)
+    assert read(b" " * 10_000 + A.encode() + b"\n" + B.encode(), [])[0].content == Malformed("", TOO_LONG)
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t", " ", "   ", " , ", "\t;", ", "])
+def test_a_key_may_stand_behind_an_id(between: str):
+    assert content_of(f" {A.upper()}{between}TUlH+/== \r".encode()) == Keyed(A, "TUlH+/==")
+
+
+@pytest.mark.parametrize("end", [",", ";", " ;", "\t,  "])
+def test_an_empty_column_is_no_key(end: str):
+    assert content_of(f"{A}{end}".encode()) == A
+
+
+@pytest.mark.parametrize("line", [f"{A}TUlH", f"{A}:TUlH", f"{A[:-1]},TUlH", f"TUlH,{A}", f",{A}", f"{A}\r{B}"])
+def test_a_line_that_does_not_begin_with_an_id_is_malformed_whatever_is_on_it(line: str):
+    assert isinstance(content_of(line.encode()), Malformed)
+
+
+def test_an_id_with_a_key_of_twice_the_length_is_no_line_too_long():
+    assert content_of(f"{A},{'A' * 392}".encode()) == Keyed(A, "A" * 392)
 
 
 def test_a_huge_line_is_never_kept():
@@ -64,7 +87,7 @@ def test_a_huge_line_is_never_kept():
         assert list(reader.feed(b"x" * 16_384)) == []
         assert reader.kept_bytes <= MAX_LINE_BYTES + 1
     (line,) = reader.feed(b"\n")
-    assert line == Line(1, Malformed("x" * MAX_TEXT), 64 * 16_384 + 1)
+    assert line == Line(1, Malformed("x" * MAX_TEXT, TOO_LONG), 64 * 16_384 + 1)
 
 
 @given(lines_of_a_file, breaks, st.booleans(), st.booleans(), st.data())
@@ -88,7 +111,7 @@ def test_reading_goes_on_behind_any_line(texts: list[str], data: st.DataObject):
     assert read(raw[offset:], [], IdReader(done, offset)) == whole[done:]
 
 
-@given(st.lists(st.sampled_from([A, B, "", "bad", "x" * 300]), max_size=20))
+@given(st.lists(st.sampled_from([A, B, "", "bad", "x" * 700]), max_size=20))
 def test_there_are_as_many_lines_as_are_counted(texts: list[str]):
     raw = "\n".join(texts).encode()
     assert len(read(raw, [])) == raw.count(b"\n") + (not raw.endswith(b"\n") and bool(raw))

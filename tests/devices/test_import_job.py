@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.devices.import_job import ImportJob
 from services.devices.imports import IMPORT, Advance, Finish, Import, Outcome, StartImport, decide, evolve, stream_of
@@ -11,13 +14,21 @@ from shared.blobs import Blobs, open_blobs
 from shared.context import Context
 from shared.errors import Misuse, NotFound, Refused
 from shared.events.contracts import CONTRACTS
-from shared.events.devices import DeviceImported, ImportAdvanced, ImportFinished, ImportStarted
+from shared.events.devices import DeviceImported, DeviceKeySet, ImportAdvanced, ImportFinished, ImportStarted
 from shared.store.port import Append, Appended, EventStore
 from shared.streams import Streams
 
 P = 1000
 IMPORT_ID = "a" * 24
 STARTED = ImportStarted(IMPORT_ID, P, "0" * 64, 100, 7, False)
+KEY, OTHER_KEY = (
+    b64encode(
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
+    ).decode()
+    for _ in range(2)
+)
 
 
 def ids(count: int) -> list[str]:
@@ -33,13 +44,13 @@ def wait_until_done(platform: Any, import_id: str) -> dict[str, Any]:
 
 def test_an_import_counts_on_from_chunk_to_chunk():
     state = evolve(Import(), STARTED)
-    (first,) = decide(state, Advance(4, 60, Outcome(2, 1, ())))
-    (second,) = decide(evolve(state, first), Advance(7, 100, Outcome(1, 1, ())))
-    assert second == ImportAdvanced(IMPORT_ID, P, 100, 7, 3, 2, 0, [])
+    (first,) = decide(state, Advance(4, 60, Outcome(2, 1, (), 2)))
+    (second,) = decide(evolve(state, first), Advance(7, 100, Outcome(1, 1, (), 1)))
+    assert second == ImportAdvanced(IMPORT_ID, P, 100, 7, 3, 2, 0, [], 3)
     state = evolve(evolve(state, first), second)
     assert decide(state, Advance(7, 100, Outcome(1, 1, ()))) == []
-    assert decide(state, Finish()) == [ImportFinished(IMPORT_ID, P, 7, 3, 2, 0)]
-    assert decide(evolve(state, ImportFinished(IMPORT_ID, P, 7, 3, 2, 0)), Finish()) == []
+    assert decide(state, Finish()) == [ImportFinished(IMPORT_ID, P, 7, 3, 2, 0, 3)]
+    assert decide(evolve(state, ImportFinished(IMPORT_ID, P, 7, 3, 2, 0, 3)), Finish()) == []
 
 
 def test_an_import_begins_once_and_before_anything_else():
@@ -63,7 +74,7 @@ def test_a_file_is_imported_as_a_job_that_can_be_watched(platform: Any):  # DEV-
     blob = open_blobs(platform.settings.blobs).put([data])
     arguments = {"product_id": P, "blob": blob.sha256, "size_bytes": blob.size_bytes, "force": False}
     started = platform.call("start_import", **arguments)["import"]
-    counts = {"lines_done": 0, "updated": 0, "existing": 0, "refused": 0}
+    counts = {"lines_done": 0, "updated": 0, "existing": 0, "refused": 0, "keys_set": 0}
     assert started == {"id": started["id"], "state": "running", "lines_total": 2_703, **counts}
     assert wait_until_done(platform, started["id"]) == {
         "id": started["id"],
@@ -73,6 +84,7 @@ def test_a_file_is_imported_as_a_job_that_can_be_watched(platform: Any):  # DEV-
         "updated": 1_500,
         "existing": 1,
         "refused": 1_201,
+        "keys_set": 0,
     }
     assert platform.call("statistics", product_id=P)["devices"]["total"] == 1_500
     problems: list[dict[str, Any]] = []
@@ -87,6 +99,38 @@ def test_a_file_is_imported_as_a_job_that_can_be_watched(platform: Any):  # DEV-
         "code": "malformed",
         "reason": "line 1502: a device ID has 24 hex digits",
     }
+
+
+def import_file(platform: Any, *lines: str) -> dict[str, Any]:
+    blob = open_blobs(platform.settings.blobs).put(["\n".join(lines).encode()])
+    arguments = {"product_id": P, "blob": blob.sha256, "size_bytes": blob.size_bytes, "force": False}
+    return wait_until_done(platform, platform.call("start_import", **arguments)["import"]["id"])
+
+
+def test_a_file_brings_keys_and_another_replaces_them(platform: Any):
+    a, b, c = ids(3)
+    counts = ("updated", "existing", "refused", "keys_set")
+
+    def counted(*lines: str) -> tuple[int, ...]:
+        job = import_file(platform, *lines)
+        return tuple(job[name] for name in counts)
+
+    assert counted(f"{a},{KEY}", b, f"{c};{KEY[:-8]}", f"{c}\t{OTHER_KEY}") == (3, 0, 1, 2)
+    assert counted(f"{a},{KEY}", b, c) == (0, 3, 0, 0)
+    assert counted(f"{a},{OTHER_KEY}", f"{b} {KEY}") == (0, 2, 0, 2)
+    told = [CONTRACTS.decode(event) for event in platform.store.read(f"device-{a}")]
+    assert told == [
+        DeviceImported(a, P, False),
+        DeviceKeySet(a, P, "ecc", KEY, False),
+        DeviceKeySet(a, P, "ecc", OTHER_KEY, False),
+    ]
+
+
+def test_of_several_keys_of_a_device_the_last_counts(platform: Any):
+    (a,) = ids(1)
+    assert import_file(platform, f"{a},{KEY}", f"{a},{OTHER_KEY}", a, f"{a},no key")["keys_set"] == 1
+    told = [CONTRACTS.decode(event) for event in platform.store.read(f"device-{a}")]
+    assert told == [DeviceImported(a, P, False), DeviceKeySet(a, P, "ecc", OTHER_KEY, False)]
 
 
 def test_an_import_of_another_product_is_not_found(platform: Any):
@@ -158,7 +202,9 @@ def test_an_import_that_is_cut_anywhere_goes_on_without_doubles(  # DEV-1
     store: EventStore = lasting_platform.store
     import_id = f"{writes:023x}{int(behind)}"
     names = [f"{import_id[20:]}{number:020x}" for number in range(2_300)]
-    blob = blobs.put(["\n".join([*names, "bad"]).encode()])
+    keyed = {names[0], names[1_000], names[-1]}
+    lines = [f"{name},{KEY}" if name in keyed else name for name in names]
+    blob = blobs.put(["\n".join([*lines, "bad"]).encode()])
     start = StartImport(import_id, 2000, blob.sha256, blob.size_bytes, 2_301, False)
     Streams(store, CONTRACTS).handle(IMPORT, stream_of(import_id), start, Context.new("account:tester", "tests"))
     database = lasting_platform.database
@@ -167,13 +213,13 @@ def test_an_import_that_is_cut_anywhere_goes_on_without_doubles(  # DEV-1
     ImportJob(store, CONTRACTS, database, blobs).run(import_id)
     ImportJob(store, CONTRACTS, database, blobs).run(import_id)
     told = [CONTRACTS.decode(event) for event in store.read(stream_of(import_id))]
-    assert told[-1] == ImportFinished(import_id, 2000, 2_301, 2_300, 0, 1)
+    assert told[-1] == ImportFinished(import_id, 2000, 2_301, 2_300, 0, 1, 3)
     assert [type(event) for event in told] == [ImportStarted, *[ImportAdvanced] * 3, ImportFinished]
     assert sum(len(event.problems) for event in told[1:-1]) == 1
     for name in (names[0], names[999], names[1_000], names[-1]):
-        assert [CONTRACTS.decode(event) for event in store.read(f"device-{name}")] == [
-            DeviceImported(name, 2000, False)
-        ]
+        key = [DeviceKeySet(name, 2000, "ecc", KEY, False)] if name in keyed else []
+        happened = [CONTRACTS.decode(event) for event in store.read(f"device-{name}")]
+        assert happened == [DeviceImported(name, 2000, False), *key]
 
 
 def test_an_import_goes_on_after_a_restart(platform: Any):

@@ -9,7 +9,9 @@ import pytest
 
 from services.devices import listing
 from shared.errors import Refused
+from shared.events.devices import DeviceClaimed
 from shared.events.gateway import DeviceConnected, FirmwareReported
+from tests.devices.conftest import CUSTOMER
 
 P = 1000
 IDS = [f"{number:024x}" for number in range(0xA0, 0xAA)]
@@ -36,6 +38,32 @@ def ten_devices(platform: Any) -> Any:
         platform.call("update_device", product_id=P, device_id=IDS[number], changes=changes)
     platform.call("remove_device", product_id=P, device_id=IDS[9])
     return platform
+
+
+@pytest.fixture(scope="module")
+def claimed(lasting_platform: Any, fleet: Any) -> Any:
+    """Also a product with two devices, one of them a customer's."""
+    mine, other = (f"{number:024x}" for number in (0xC1, 0xC2))
+    fleet.call("import_lines", product_id=2000, lines=[mine, other])
+    fleet.record(f"device-{mine}", DeviceClaimed(mine, 2000, CUSTOMER))
+    return fleet
+
+
+@pytest.mark.parametrize(
+    ("owner", "found"),
+    [
+        (CUSTOMER, 1),
+        (f" {CUSTOMER} ", 1),
+        ("customer@example.com", 1),
+        ("nobody@example.com", 0),
+        ("customer", 0),
+        ("", 0),
+    ],
+)
+def test_devices_are_found_by_the_id_or_the_name_of_their_owner(claimed: Any, owner: str, found: int):  # DEV-6
+    answer = claimed.call("list_devices", product_id=2000, filters={"owner": owner})
+    assert (len(answer["devices"]), answer["meta"]["total"]) == (found, found)
+    assert [one["username"] for one in answer["customers"]] == ["customer@example.com"] * found
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,14 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from services.devices.applying import APPLYING, GIVEN_UP_AFTER
 from services.devices.fleet import FLEET
 from services.devices.gateways import GATEWAYS
-from services.devices.presence import MAX_GAP, PAGE, Presence
+from services.devices.presence import LOST_UPDATES, MAX_GAP, PAGE, Presence
 from shared.context import Context
 from shared.errors import Unavailable
 from shared.events.contracts import CONTRACTS
+from shared.events.devices import DeviceImported
 from shared.events.gateway import (
     DeviceConnected,
     DeviceDisconnected,
@@ -22,11 +24,16 @@ from shared.events.gateway import (
     GatewayLost,
     GatewayStarted,
     GatewayStopped,
+    UpdateAdvanced,
+    UpdateFailed,
+    UpdateInterrupted,
+    UpdateStarted,
+    UpdateSucceeded,
 )
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.store.open import open_store
-from shared.store.port import ANY, Position
+from shared.store.port import ANY, Position, StreamNotFound
 from tests.prompt import prompt
 
 LEASE_S = 15
@@ -39,7 +46,9 @@ class World:
         self.clock = clock
         self.store = prompt(open_store(f"sqlite://{folder}/events.db?durability=normal", clock=clock))
         self.database = Database(views_url, "devices")
-        self.projector = Projector("devices", self.store, self.database, [FLEET, GATEWAYS], CONTRACTS, page_events=100)
+        self.projector = Projector(
+            "devices", self.store, self.database, [FLEET, GATEWAYS, APPLYING], CONTRACTS, page_events=100
+        )
         self.presence = self.new_presence()
 
     def new_presence(self) -> Presence:
@@ -76,8 +85,14 @@ class World:
                 sa.select(sa.func.count()).select_from(fleet).where(fleet.c.online.is_(True))
             ).scalar_one()
 
-    def ends(self, gateway: str = "a", epoch: int = 1) -> list[DeviceDisconnected]:
+    def ends(self, gateway: str = "a", epoch: int = 1) -> list[Any]:
         return [CONTRACTS.decode(event) for event in self.store.read(f"connection-{gateway}.{epoch}-lost")]
+
+    def lost_updates(self) -> list[Any]:
+        try:
+            return [CONTRACTS.decode(event) for event in self.store.read(LOST_UPDATES)]
+        except StreamNotFound:
+            return []
 
 
 def session(number: int, at: datetime, gateway: str, epoch: int) -> DeviceConnected:
@@ -272,3 +287,44 @@ def test_the_service_ends_older_sessions_when_a_gateway_starts_anew(platform: An
     platform.record("gateway-a", GatewayStarted("a", 2, LEASE_S))
     ended = platform.wait_for_event("connection-a.1-lost", DeviceDisconnected)
     assert CONTRACTS.decode(ended).reason == "gateway_lost"
+
+
+def test_an_update_under_way_is_interrupted_when_its_gateway_is_lost(world: World):  # FW-7
+    world.started()
+    now = world.clock()
+    member = [
+        DeviceConnected(f"{number:024x}", 1000, "a", 1, number, now, "mqtt/3.1.1", "10.0.0.7", False, "client")
+        for number in range(3)
+    ]
+    world.record("connection-a.1-1", *member)
+    for number in range(3):
+        world.record(f"device-{number:024x}", DeviceImported(f"{number:024x}", 1000, False))
+    tried = [f"{number:024x}" for number in range(2)]
+    world.record("connection-a.1-1", *(UpdateStarted(device, 1000, 7, 2, "release", 1_000) for device in tried))
+    world.record("connection-a.1-1", UpdateAdvanced(tried[0], 1000, 7, 2, "downloading", 40))
+    world.record("connection-a.1-1", UpdateAdvanced(tried[1], 1000, 7, 2, "applying", 100))
+    assert world.watch(LEASE_S + 2) == 3
+    fates = [end for end in world.ends() if isinstance(end, UpdateInterrupted)]
+    assert fates == [UpdateInterrupted(tried[0], 1000, 7, 2, 40)]  # what is applied may still succeed elsewhere
+    assert world.watch(2) == 0
+
+
+def test_an_update_that_was_being_applied_by_a_device_that_never_came_back_fails_after_all(world: World):  # FW-7
+    gone, back = f"{1:024x}", f"{2:024x}"
+    for device_id in (gone, back):
+        world.record("device-" + device_id, DeviceImported(device_id, 1000, False))
+        world.record(
+            "connection-a.1-1",
+            UpdateStarted(device_id, 1000, 7, 1, "release", 100),
+            UpdateFailed(device_id, 1000, 7, 1, "stalled", "", 1),
+            UpdateStarted(device_id, 1000, 7, 2, "release", 100),
+            UpdateAdvanced(device_id, 1000, 7, 2, "applying", 100),
+        )
+    world.record("connection-b.1-1", UpdateSucceeded(back, 1000, 7, 2))
+    world.clock.go_on(GIVEN_UP_AFTER.total_seconds() - 1)
+    world.presence.sweep()
+    assert not world.lost_updates()
+    world.clock.go_on(2)
+    for _ in range(3):
+        world.presence.sweep()
+    assert world.lost_updates() == [UpdateFailed(gone, 1000, 7, 2, "did_not_come_back", "", 2)]

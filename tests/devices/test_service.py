@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.devices import bootstrap
 from shared.context import Context
@@ -16,6 +19,14 @@ from shared.ids import digest
 
 P, OTHER = 1000, 2000
 A, B, C = (f"{number:024x}" for number in (10, 11, 12))
+KEY, LONG_KEY = (
+    b64encode(
+        rsa.generate_private_key(65_537, bits)
+        .public_key()
+        .public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
+    ).decode()
+    for bits in (1_024, 2_048)
+)
 
 
 def code(call: Any, *args: Any, **arguments: Any) -> str:
@@ -50,6 +61,7 @@ def test_the_answer_of_an_import_tells_the_fate_of_every_line(platform: Any):  #
         "existingDeviceIds": [B],
         "nonmemberDeviceIds": [],
         "invalidDeviceIds": ["nope", C],
+        "keys_set": 0,
         "problems": [
             {"line": 5, "text": "nope", "code": "malformed", "reason": "line 5: a device ID has 24 hex digits"},
             {
@@ -62,10 +74,28 @@ def test_the_answer_of_an_import_tells_the_fate_of_every_line(platform: Any):  #
     }
 
 
+def test_a_key_that_cannot_be_used_refuses_its_line_alone(platform: Any):  # DEV-1
+    lines = [f"{A},{KEY}", f"{B},{KEY[:-8]}", f"{C};{LONG_KEY}", C]
+    report = platform.call("import_lines", product_id=P, lines=lines)
+    assert (report["updatedDeviceIds"], report["keys_set"]) == ([A, C], 1)
+    reasons = [(one["line"], one["text"], one["code"], one["reason"]) for one in report["problems"]]
+    assert reasons == [
+        (2, B, "bad_key", "line 2: not a public key: neither PEM (BEGIN PUBLIC KEY) nor DER in base64"),
+        (3, C, "bad_key", "line 3: devices have RSA keys with 1024 bits and the exponent 65537"),
+    ]
+
+
+def test_a_line_that_is_too_long_says_so(platform: Any):
+    report = platform.call("import_lines", product_id=P, lines=[A, f"{B},{'x' * 600}"])
+    assert [one["reason"] for one in report["problems"]] == ["line 2: the line has more than 600 bytes"]
+
+
 def test_an_import_that_is_repeated_answers_the_same(platform: Any):
     context = Context.new("account:tester", "tests")
-    first = platform.call("import_lines", context=context, product_id=P, lines=[A, B])
-    assert platform.call("import_lines", context=context, product_id=P, lines=[A, B]) == first
+    lines = [A, f"{B},{KEY}"]
+    first = platform.call("import_lines", context=context, product_id=P, lines=lines)
+    assert first["keys_set"] == 1
+    assert platform.call("import_lines", context=context, product_id=P, lines=lines) == first
 
 
 def test_an_import_of_too_many_lines_names_the_other_call(platform: Any):

@@ -130,7 +130,7 @@ def test_an_account_outside_the_team_is_named_by_its_number(platform: Any):
     imported(platform, actor=EVE)
     (link,) = aspect(why(platform), "membership")["chain"]
     assert link["actor"] == EVE
-    assert "ada" not in link["text"]
+    assert ADA not in link["text"]
 
 
 def test_a_device_of_a_job_tells_of_the_import_that_brought_it(platform: Any):  # DEV-1
@@ -218,6 +218,15 @@ def test_a_version_tells_of_the_update_and_of_the_release_that_brought_it(platfo
     assert answer["rule"]["gets_released"] is True
 
 
+def test_a_version_tells_of_the_file_that_brought_it(platform: Any):  # contract 9.5
+    imported(platform)
+    reported(platform, 7)
+    told(platform, ADA, SEEN, g.FlashAsked(A, P, "f" * 24, 9, "0" * 64, 9, "trial.bin"))
+    updated(platform, 9, "file")
+    found = [link for link in aspect(why(platform), "version")["chain"] if link["type"] == "FlashAsked"]
+    assert [(link["actor"], link["text"][:18]) for link in found] == [("ada@example.com", "the file trial.bin")]
+
+
 def test_when_it_gets_the_release_follows_from_its_connection(platform: Any):  # FW-4
     imported(platform)
     online(platform, 1)
@@ -277,7 +286,7 @@ def test_a_team_sees_what_it_did_and_not_what_another_did_with_the_device_after(
     assert types(theirs, "lock") == []
     assert types(theirs, "presence") == []  # it was P's when it came online, says the gateway
     assert aspect(theirs, "presence")["value"]["online"] is True
-    assert "ada" not in str(theirs)
+    assert ADA not in str(theirs)
 
 
 def test_a_device_that_comes_back_begins_a_new_story(platform: Any):

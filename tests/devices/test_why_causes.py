@@ -27,6 +27,7 @@ FITTING: dict[str, tuple[type, ...]] = {
     "version_update": (g.UpdateStarted,),
     "update": UPDATES,
     "update_started": (g.UpdateStarted,),
+    "flash": (g.FlashAsked,),
 }
 numbers = st.integers(1, 3)
 products = st.sampled_from([None, P, 6])
@@ -61,6 +62,16 @@ def events_of(device_id: str) -> st.SearchStrategy[Any]:
         st.builds(offline, st.just(device_id), numbers),
         st.builds(reported, st.just(device_id), st.none() | numbers, products),
         st.builds(g.UpdateStarted, *attempt, st.just("release"), st.just(1)),
+        st.builds(
+            g.FlashAsked,
+            st.just(device_id),
+            products.map(lambda one: one or P),
+            st.just("f" * 24),
+            numbers,
+            st.just("0" * 64),
+            st.just(1),
+            st.just("a.bin"),
+        ),
         st.builds(g.UpdateAdvanced, *attempt, st.just("downloading"), st.just(5)),
         st.builds(g.UpdateInterrupted, *attempt, st.just(5)),
         st.builds(g.UpdateSucceeded, *attempt),

@@ -31,6 +31,12 @@ MEMBER = Membership(P)
         (d.DeviceQuarantined(ID, P), "put back into quarantine by ada (DEV-4)"),
         (d.DevelopmentMarked(ID, P, True), "marked as a development device by ada (DEV-5)"),
         (f.FirmwareReleased(P, 8, 7, False), "version 8 released by ada (FW-4)"),
+        (f.FirmwareReleasedToGroups(P, 8, ["hall", "lab"], [7], False), "version 8 released to hall, lab by ada"),
+        (f.FirmwareReleasedToGroups(P, 8, [], [], False), "version 8 released to no group any more by ada"),
+        (
+            g.FlashAsked(ID, P, "f" * 24, 9, "0" * 64, 9, "trial.bin"),
+            "the file trial.bin with version 9 was flashed to it by ada",
+        ),
         (f.FirmwareReleased(P, 8, 7, True), "version 8 released by ada, to devices that are online at once (FW-4)"),
     ],
 )
@@ -50,8 +56,21 @@ def test_what_a_person_did_is_said_with_the_person(event: Any, says: str):
         (g.FirmwareReported(ID, P, None, None, "", "", "a", 1, 1), "reported no version"),
         (g.UpdateStarted(ID, P, 8, 1, "lock", 9), "attempt 1 at version 8 began, because it is locked to it (FW-3)"),
         (
+            g.UpdateStarted(ID, P, 8, 1, "file", 9),
+            "attempt 1 at version 8 began, because somebody flashes it a file that carries it",
+        ),
+        (
             g.UpdateFailed(ID, P, 8, 2, "came_back_unchanged", "", 1),
             "attempt 2 at version 8 failed (came back unchanged) (FW-7)",
+        ),
+        (g.ClaimPresented(ID, P, "d" * 64, "a", 1, 1), "showed the claim code of an account (CUS-5)"),
+        (
+            g.ClaimOpened(ID, P, "d" * 64, NOW, "a", 1, 1),
+            "asked to be claimed by whoever states its ID and its secret, until 2030-01-01T00:00:00.000Z (CUS-5)",
+        ),
+        (
+            g.ClaimOpened(ID, P, None, NOW, "a", 1, 1),
+            "asked to be claimed by whoever states its ID, until 2030-01-01T00:00:00.000Z (CUS-5)",
         ),
         (g.GatewayLost("a", 3), "gateway a (epoch 3) was given up: it was silent for longer than its lease (DEV-7)"),
     ],
@@ -99,7 +118,8 @@ def test_a_link_says_who_did_it_by_name():
 
 
 def test_no_decision_about_a_device_is_without_words():
-    untold = {"DeviceDescribed", "DeviceGrouped", "DeviceTokenReplaced"}  # of no aspect
+    untold = {"DeviceDescribed", "DeviceGrouped", "DeviceTokenReplaced", "DeviceKeySet", "DeviceCertificateSet"}
+    untold |= {"DeviceProvisioned", "AttributesDesired"}  # all of no aspect
     sample: dict[str, Any] = {"product_id": P, "forced": True, "development": False, "version": 7, "flash": False}
     for kind in get_args(DeviceEvent):
         if kind.__name__ in untold:

@@ -29,7 +29,7 @@ from deploy.process import end_with_parent
 from deploy.rabbitmq import RabbitNode
 from deploy.rabbitmq import ensure_installed as ensure_rabbitmq
 from shared.errors import Unavailable
-from shared.events.contracts import metadata
+from shared.events.metadata import metadata
 from shared.people.open import open_contracts
 from shared.store.open import open_store
 from shared.store.port import Recorded

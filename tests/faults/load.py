@@ -22,7 +22,9 @@ import aiomqtt
 import httpx
 
 from deploy.api import Api, ApiError
-from deploy.simulator import LONG, SHORT, Endpoint, Rebooting, SimulatedDevice, SimulatedFleet
+from deploy.simulation.device import Endpoint
+from deploy.simulation.fleet import SimulatedFleet, in_turn
+from deploy.simulation.mqtt import LONG, SHORT, MqttDevice, Rebooting
 from deploy.story import FleetThread
 from shared.ids import derived_uuid, event_id
 from tests.faults.ledger import Ledger, Promise
@@ -52,7 +54,7 @@ class Wish:
     key: str
 
 
-class Device(SimulatedDevice):
+class Device(MqttDevice):
     """Numbers what it publishes, and now and then goes away and comes again."""
 
     def __init__(self, ledger: Ledger, quiet: threading.Event, *given: Any, **more: Any) -> None:
@@ -63,19 +65,19 @@ class Device(SimulatedDevice):
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         while True:
-            await asyncio.sleep(self._random.uniform(0.5, 1.5))
+            await asyncio.sleep(self._chance.uniform(0.5, 1.5))
             if self._quiet.is_set():
                 continue
-            if self._random.random() < 0.05:
+            if self._chance.random() < 0.05:
                 raise Rebooting
             self._number += 1
             number = self._number
             await client.publish(self._dialect.telemetry, json.dumps({"number": number}), qos=1)
             self._ledger.told(self._ledger.telemetry, (self.device_id, number))
 
-    async def _report(self, client: aiomqtt.Client, state: str) -> None:
+    async def _report(self, client: aiomqtt.Client, state: str, error: str = "") -> None:
         version = self.version
-        await super()._report(client, state)
+        await super()._report(client, state, error)
         self._ledger.told(self._ledger.reports, (self.device_id, version))
 
 
@@ -120,11 +122,21 @@ class Load:
     def start(self) -> None:
         """Switch the devices on and begin to work."""
         tokens = self.api.device_tokens(self.product, self.ids)
-        fleet = SimulatedFleet({}, self.product, 1, self._endpoints)
-        fleet.devices = [
-            Device(self.ledger, self._quiet, id_, token, self.product, 1, self._from(n), LONG if n % 2 else SHORT)
-            for n, (id_, token) in enumerate(tokens.items())
-        ]
+        fleet = SimulatedFleet(
+            [
+                Device(
+                    self.ledger,
+                    self._quiet,
+                    id_,
+                    token,
+                    self.product,
+                    1,
+                    in_turn(self._endpoints, n),
+                    LONG if n % 2 else SHORT,
+                )
+                for n, (id_, token) in enumerate(tokens.items())
+            ]
+        )
         self._fleet = FleetThread(fleet)
         self._fleet.start()
         for number in range(WORKERS):
@@ -159,10 +171,6 @@ class Load:
         self.stop()
         for api in (self.api, self.reader, *self._others):
             api.__exit__()
-
-    def _from(self, number: int) -> Sequence[Endpoint]:
-        first = number % len(self._endpoints)
-        return [*self._endpoints[first:], *self._endpoints[:first]]
 
     def _work(self, number: int) -> None:
         chance = random.Random(f"{self._seed}/{number}")

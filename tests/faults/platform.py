@@ -61,6 +61,7 @@ class Platform:
         word, ports = ("run", self._ports) if self.mode == "embedded" else ("up", [0, 0])
         command = [sys.executable, "-m", "deploy.cli", word, "--data", str(self.data)]
         command += ["--http-port", str(ports[0]), "--mqtt-port", str(ports[1])]
+        command += ["--particle-port", "0", "--particle-udp-port", "0"]
         outside = {name: text for name, text in os.environ.items() if not name.startswith("FLOTILLA_")}
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(command, stdout=output, stderr=output, env={**outside, **self.given})

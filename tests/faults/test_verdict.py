@@ -19,6 +19,7 @@ from shared.context import Context
 from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceDescribed, DeviceImported
 from shared.events.gateway import DevicePublished, FirmwareReported
+from shared.events.groups import GroupCreated
 from shared.ids import event_id
 from shared.projections.database import Database
 from shared.projections.projector import Projector
@@ -91,6 +92,13 @@ def test_what_happened_twice_is_told() -> None:
     assert "device-1 has 2 events DeviceImported" in verdict_of(ledger, again)[2]
     assert "made 2 events" in verdict_of(ledger, stored(NAMED, NAMED, command=COMMAND))[2]
     assert "1 published twice" in verdict_of(ledger, once, [*published(7), *published(7)])[2]
+
+
+def test_one_command_may_make_several_groups_and_each_of_them_once() -> None:
+    ledger = Ledger(asked={COMMAND})
+    lab, hall = (GroupCreated(1000, name, "", "") for name in ("lab", "hall"))
+    assert verdict_of(ledger, stored(lab, hall, stream="groups-1000", command=COMMAND))[2] == ""
+    assert "made 2 events" in verdict_of(ledger, stored(lab, lab, stream="groups-1000", command=COMMAND))[2]
 
 
 def test_a_gap_in_a_stream_is_told() -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.events.contracts import metadata
+from shared.events.metadata import metadata
 from shared.store.port import EventStore, Position, Recorded
 from tests.faults.ledger import Ledger
 
@@ -101,12 +101,17 @@ def _number(published: dict[str, Any]) -> tuple[str, int] | None:
     return None if number is None else (published["device_id"], number)
 
 
+def _group(event: Recorded) -> str | None:
+    """The name of a group that is made: one command puts a device into several, each of which may be new."""
+    return str(msgspec.json.decode(event.data)["name"]) if event.type == "GroupCreated" else None
+
+
 def _doubles(ledger: Ledger, events: Sequence[Recorded], streams: dict[str, list[Recorded]]) -> Iterator[str]:
     for event_id, count in Counter(event.id for event in events).items():
         if count > 1:
             yield f"event {event_id} is there {count} times"
     asked = {str(command) for command in ledger.asked}
-    commands = ((metadata(event).command, event.type, event.stream) for event in events)
+    commands = ((metadata(event).command, event.type, event.stream, _group(event)) for event in events)
     for one, count in Counter(one for one in commands if one[0] in asked).items():
         if count > 1:
             yield f"command {one[0]} made {count} events {one[1]} in {one[2]}"

@@ -1,12 +1,12 @@
-"""The firmware service as its bootstrap makes it, over the local bus and a store of its own. ``orgs`` is
-played, and so is the relay of what gateways record, which the devices service has."""
+"""The firmware service as its bootstrap makes it, over the local bus and a store of its own. ``orgs`` and
+``devices`` are played, and so is the relay of what gateways record, which the devices service has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -45,6 +45,21 @@ class Orgs:
         return {"product": {"id": product_id, "device_type": device_type, "platform_id": platform_id}}
 
 
+class Devices:
+    """Those that are locked, by product and version. Every product has the groups ``lab`` and ``hall``."""
+
+    name = "devices"
+    locked: ClassVar[dict[tuple[int, int], int]] = {}
+
+    @rpc
+    def count_locked(self, product_id: int, version: int) -> dict[str, Any]:
+        return {"count": self.locked.get((product_id, version), 0)}
+
+    @rpc
+    def list_groups(self, product_id: int) -> dict[str, Any]:
+        return {"groups": [{"name": name} for name in ("hall", "lab")]}
+
+
 class Platform:
     """A running service, its store, and a caller that reads what it wrote."""
 
@@ -54,7 +69,7 @@ class Platform:
         self.blobs: Blobs = open_blobs(self.settings.blobs)
         self.transport = open_transport("local:", name="tests")
         self.after: Position | None = None
-        self.orgs = ServiceHost(Orgs, self.transport, workers=1)
+        self.neighbours = [ServiceHost(service, self.transport, workers=1) for service in (Orgs, Devices)]
         self.database = Database(self.settings.db, "devices")
         self.database.prepare([])
         self.relay = Relay(
@@ -66,21 +81,40 @@ class Platform:
             source="gateway",
             contracts=CONTRACTS,
         )
+        self.devices_relay = Relay(
+            "devices",
+            self.store,
+            self.transport,
+            self.database.checkpoints(),
+            CONTRACTS.of_service("devices"),
+            source="devices",
+            contracts=CONTRACTS,
+        )
         self.runtime = bootstrap.build(self.settings, self.transport, self.store, clock=lambda: NOW)
 
     def start(self) -> None:
         self.transport.start()
-        self.orgs.start()
+        Devices.locked.clear()
+        for neighbour in self.neighbours:
+            neighbour.start()
         self.runtime.start()
         self.relay.start()
+        self.devices_relay.start()
 
     def stop(self) -> None:
         self.relay.stop()
+        self.devices_relay.stop()
         self.database.close()
         self.runtime.stop()
-        self.orgs.stop()
+        for neighbour in self.neighbours:
+            neighbour.stop()
         self.transport.stop()
         self.store.close()
+
+    @property
+    def locked(self) -> dict[tuple[int, int], int]:
+        """Devices that are locked, by product and version."""
+        return Devices.locked
 
     def call(self, method: str, *, context: Context | None = None, **arguments: Any) -> dict[str, Any]:
         """Call the service as the gateway does: later calls see what earlier ones did."""

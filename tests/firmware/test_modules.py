@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import hashlib
-import struct
-import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.simulation.modules import build_module
 from services.firmware.modules import NO_PRODUCT, Module, check_module, read_module
 from shared.errors import Refused
 
@@ -22,25 +21,8 @@ SAMPLE = bytes.fromhex(
 PHOTON, CORE = 6, 0
 
 
-def build(
-    *,
-    platform: int = PHOTON,
-    product: int = 1000,
-    version: int = 7,
-    vector_table: bytes = b"",
-    code: bytes = bytes(64),
-    flags: int = 0,
-    function: int = 5,
-    suffix_size: int = 40,
-) -> bytes:
-    """A module with correct addresses and sums."""
-    fields = b"" if suffix_size == 36 else struct.pack("<HH", product, version)
-    length = len(vector_table) + 24 + len(code) + len(fields) + 2 + 32 + 2 + 4
-    start = 0x080A0000
-    prefix = struct.pack("<IIBBHHBB8x", start, start + length - 4, 0, flags, 3, platform, function, 1)
-    head = vector_table + prefix + code + fields + b"\0\0"
-    body = head + hashlib.sha256(head).digest() + struct.pack("<H", suffix_size)
-    return body + struct.pack(">I", zlib.crc32(body))
+def build(*, product: int = 1000, version: int = 7, code: bytes = bytes(64), **odd: Any) -> bytes:
+    return build_module(product, version, code, **odd)
 
 
 def reason(image: bytes) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -10,8 +11,16 @@ import pytest
 from shared.context import Context
 from shared.errors import NotFound, Refused
 from shared.events.devices import DeviceApproved, DeviceImported, DeviceQuarantined, DeviceRemoved
-from shared.events.firmware import FirmwareReleased, ReleaseWithdrawn, VersionFirstRan, VersionUploaded
+from shared.events.firmware import (
+    FirmwareReleased,
+    FirmwareReleasedToGroups,
+    ReleaseWithdrawn,
+    VersionDeleted,
+    VersionFirstRan,
+    VersionUploaded,
+)
 from shared.events.gateway import FirmwareReported
+from shared.events.groups import GroupCreated, GroupRenamed
 from shared.ids import derived_uuid
 
 PHOTON, MQTT, CORE = 1000, 2000, 3000
@@ -130,6 +139,36 @@ def test_a_file_that_does_not_fit_is_refused_with_the_reason(  # FW-1
     assert platform.store.head() is None
 
 
+def checked(platform: Any, image: bytes, product_id: int = PHOTON) -> Any:
+    blob = platform.blobs.put([image])
+    return platform.call("check_file", product_id=product_id, sha256=blob.sha256, size_bytes=blob.size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("image", "product_id", "refused_with"),
+    [
+        (b"any file", PHOTON, "invalid_binary"),
+        (b"", PHOTON, "invalid_request"),
+        (module(), CORE, "platform_mismatch"),
+        (module(product=1001), PHOTON, "product_mismatch"),
+        (module(product=0xFFFF), PHOTON, "product_mismatch"),
+        (module(version=0xFFFF), PHOTON, "version_mismatch"),
+        (module(code_bytes=131_072), PHOTON, "too_large"),
+        (module(), MQTT, "not_supported"),
+    ],
+)
+def test_a_file_for_one_device_must_fit_its_product(  # contract 9.5
+    platform: Any, image: bytes, product_id: int, refused_with: str
+):
+    assert code(checked, platform, image, product_id) == refused_with
+
+
+def test_a_file_for_one_device_carries_a_version_and_becomes_none(platform: Any):
+    assert checked(platform, module(version=9)) == {"version": 9}
+    assert platform.store.head() is None
+    assert platform.call("list_versions", product_id=PHOTON) == {"versions": []}
+
+
 def test_a_product_of_any_other_hardware_takes_any_file(platform: Any):  # FW-1
     assert upload(platform, b"any file", 0, MQTT)["version"] == 0
 
@@ -151,6 +190,17 @@ def test_a_version_that_does_not_exist_is_not_found(platform: Any, version: int)
     for method in ("get_version", "release_version"):
         with pytest.raises(NotFound, match=r"Firmware not found\."):
             platform.call(method, product_id=PHOTON, version=version)
+
+
+def test_an_upload_is_warned_of_versions_in_use_that_it_begins_with(platform: Any):  # MQF-10
+    upload(platform, b"any", 1, MQTT)
+    platform.record(f"device-{ID}", DeviceImported(ID, MQTT, False))
+    platform.record("connection-a.1-1", reported(1))
+    platform.wait_for_event(f"firmware-{MQTT}", VersionFirstRan)
+    assert "warnings" not in upload(platform, b"any", 2, MQTT)
+    [warning] = upload(platform, b"any", 12, MQTT)["warnings"]
+    assert "Devices run version 1, which 12 begins with" in warning
+    assert "warnings" not in upload(platform, b"any", 13, MQTT, version_width=5)
 
 
 def test_a_version_is_released_once_a_device_came_back_running_it(platform: Any):  # FW-4, FW-5
@@ -224,3 +274,67 @@ def test_devices_are_counted_by_the_version_that_they_run(platform: Any):  # FW-
     platform.record(f"device-{ids[1]}", DeviceRemoved(ids[1], MQTT))
     listed = platform.call("list_versions", product_id=MQTT)["versions"]
     assert [(firmware["version"], firmware["device_count"]) for firmware in listed] == [(2, 1), (1, 2)]
+
+
+def test_a_version_is_described_anew(platform: Any):  # contract 9.2
+    upload(platform, module())
+    asked = {"product_id": PHOTON, "version": 7}
+    changed = platform.call("describe_version", **asked, title=" Seven ", description="Boils.")
+    assert (changed["title"], changed["description"]) == ("Seven", "Boils.")
+    assert platform.call("describe_version", **asked, description="")["title"] == "Seven"
+    read = platform.call("get_version", **asked)
+    assert (read["title"], read["description"], read["name"]) == ("Seven", "", "firmware.bin")
+    assert code(platform.call, "describe_version", **asked, title="") == "invalid_request"
+    with pytest.raises(NotFound):
+        platform.call("describe_version", product_id=PHOTON, version=8, title="x")
+
+
+def test_a_version_that_nobody_needs_is_deleted_and_its_number_is_not_used_again(platform: Any):  # FW-2
+    upload(platform, module())
+    asked = {"product_id": PHOTON, "version": 7}
+    platform.locked[PHOTON, 7] = 1
+    assert code(platform.call, "delete_version", **asked) == "firmware_in_use"
+    platform.locked.clear()
+    context = Context.new("account:tester", "tests")
+    first = platform.call("delete_version", context=context, **asked)
+    assert platform.call("delete_version", context=context, **asked) == first
+    assert platform.events("firmware-1000")[1:] == [VersionDeleted(PHOTON, 7)]
+    with pytest.raises(NotFound):
+        platform.call("get_version", **asked)
+    assert platform.call("list_versions", product_id=PHOTON) == {"versions": []}
+    assert code(upload, platform, module()) == "version_not_incremented"
+
+
+def test_a_version_that_ran_before_it_was_uploaded_is_not_deleted(platform: Any):  # FW-2
+    platform.record("connection-a.1-1", reported(7, PHOTON, PHOTON))
+    upload(platform, module())
+    assert code(platform.call, "delete_version", product_id=PHOTON, version=7) == "firmware_ran"
+
+
+def groups_of(platform: Any) -> dict[int, list[str]]:
+    return {one["version"]: one["groups"] for one in platform.call("list_versions", product_id=MQTT)["versions"]}
+
+
+def test_versions_are_released_to_groups_and_follow_them(platform: Any):  # contract 9.4
+    for version in (1, 2):
+        upload(platform, b"x", version, MQTT)
+        platform.record("connection-a.1-1", reported(version, device_id=f"{version:024x}"))
+    asked = {"product_id": MQTT, "version": 1}
+    released = platform.call("release_version", **asked, groups=["lab", "hall"])
+    assert (released["groups"], released["product_default"], released["releasable"]) == (["hall", "lab"], False, True)
+    platform.call("release_version", product_id=MQTT, version=2, groups=["lab"], product_default=True)
+    assert groups_of(platform) == {1: ["hall"], 2: ["lab"]}
+    assert platform.call("release_version", **asked, groups=[])["groups"] == []
+    assert code(platform.call, "release_version", **asked, groups=["attic"]) == "invalid_request"
+    platform.record("groups-2000", GroupCreated(MQTT, "den", "", ""), GroupRenamed(MQTT, "lab", "den"))
+    deadline = monotonic() + 10
+    while groups_of(platform) != {1: [], 2: ["den"]}:
+        assert monotonic() < deadline
+        platform.after = platform.store.head()
+
+
+def test_a_version_that_ran_before_it_was_uploaded_is_released_to_a_group(platform: Any):  # FW-5
+    platform.record("connection-a.1-1", reported(1))
+    upload(platform, b"x", 1, MQTT)
+    platform.call("release_version", product_id=MQTT, version=1, groups=["lab"])
+    assert platform.events("firmware-2000")[-1] == FirmwareReleasedToGroups(MQTT, 1, ["lab"], [], False)

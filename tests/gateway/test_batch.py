@@ -104,13 +104,33 @@ def test_an_item_is_acknowledged_only_when_its_batch_is_stored() -> None:
         batcher = Batcher("b", store.begin, QUICK)
         batcher.start()
         first = batcher.put(1, 1)
-        done, _ = await asyncio.wait([first], timeout=0.05)
+        done, _ = await asyncio.wait([asyncio.ensure_future(first)], timeout=0.05)
         assert not done
         later = batcher.put(2, 1)
         store.gate.set()
         await asyncio.gather(first, later)
         assert store.batches == [[1], [2]]
         await batcher.stop()
+
+    run(scenario)
+
+
+def test_how_long_the_oldest_item_waits_is_known_whether_or_not_it_is_being_appended() -> None:
+    async def scenario() -> None:
+        store = Store()
+        store.gate.clear()
+        batcher = Batcher("b", store.begin, QUICK)
+        assert batcher.behind_s == 0.0
+        batcher.start()
+        first = batcher.put(1, 1)
+        await asyncio.wait([asyncio.ensure_future(first)], timeout=0.05)
+        assert 0.0 < batcher.behind_s < QUICK.give_up_s
+        later = batcher.put(2, 1)
+        assert batcher.behind_s > 0.0
+        store.gate.set()
+        await asyncio.gather(first, later)
+        await batcher.stop()
+        assert batcher.behind_s == 0.0
 
     run(scenario)
 
@@ -235,7 +255,7 @@ def test_stop_appends_what_waits_and_takes_nothing_more() -> None:
         futures = [batcher.put(number, 1) for number in range(10)]
         await asyncio.sleep(0)
         await batcher.stop()
-        assert [future.result() for future in futures] == [None] * 10
+        assert [await waiting for waiting in futures] == [None] * 10
         assert store.items == list(range(10))
         with pytest.raises(Unavailable, match="stopping"):
             await batcher.put(11, 1)
@@ -248,9 +268,38 @@ def test_a_caller_that_gave_up_disturbs_nobody() -> None:
         store = Store()
         batcher = Batcher("b", store.begin, QUICK)
         batcher.start()
-        batcher.put(1, 1).cancel()
-        await batcher.put(2, 1)
-        assert store.items == [1, 2]
+        asyncio.ensure_future(batcher.put(1, 1)).cancel()
+        given_up = asyncio.ensure_future(batcher.put(2, 1))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await batcher.put(3, 1)
+        assert store.items == [1, 2, 3]
         await batcher.stop()
 
     run(scenario)
+
+
+def test_whoever_waits_is_told_once_in_order_and_one_that_fails_disturbs_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[object] = []
+
+    def fails(_: object) -> None:
+        raise ValueError("mine")
+
+    async def scenario() -> None:
+        batcher = Batcher("b", Store().begin, QUICK)
+        batcher.start()
+        first = batcher.put(1, 1)
+        for callback in (lambda _: told.append("a"), fails, lambda storing: told.append(storing.exception())):
+            first.add_done_callback(callback)
+        await batcher.put(2, 1)
+        assert told == ["a", None]
+        first.add_done_callback(lambda _: told.append("late"))
+        assert told == ["a", None]
+        await asyncio.sleep(0)
+        assert (told[-1], first.cancelled(), first.settle(None)) == ("late", False, False)
+        await batcher.stop()
+
+    run(scenario)
+    assert "somebody who waited for an item failed" in caplog.text

@@ -3,11 +3,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from ssl import SSLContext
 from typing import Any
 
 import pytest
 
+from services.gateway import epochs
 from services.gateway.directory import OnChange
 from services.gateway.epochs import Epochs, Port
 from services.gateway.facts import Facts
@@ -31,6 +31,7 @@ class FakeListener:
     facts: Facts
     log: list[str]
     refuse: list[Exception] = field(default_factory=list)
+    draining: float = 0.0
 
     @property
     def sessions(self) -> Any:
@@ -39,14 +40,15 @@ class FakeListener:
     def directory_changed(self, device_ids: frozenset[str], product_ids: frozenset[int]) -> None:
         self.log.append(f"changed in {self.epoch}")
 
-    async def start(self, host: str, port: int, *, ssl: SSLContext | None = None) -> int:
-        self.log.append(f"start {self.epoch} on {port}")
+    async def start(self, host: str, port: Port) -> int:
+        self.log.append(f"start {self.epoch} on {port.number}")
         if self.refuse:
             raise self.refuse.pop()
         return 40_000
 
     async def drain(self, seconds: float) -> None:
         self.log.append(f"drain {self.epoch} in {seconds:g}")
+        await asyncio.sleep(self.draining)
         self.facts.record(DISCONNECTED, actor="system:test")
 
     async def stop(self) -> None:
@@ -62,11 +64,25 @@ class Gateway:
     def __init__(self, store: EventStore) -> None:
         self.log: list[str] = []
         self.refuse: list[Exception] = []
+        self.draining = 0.0
         self.callbacks: list[OnChange] = []
-        self.epochs = Epochs(store, "a", 1, self._listen, self._on_change, host="127.0.0.1", ports=[Port(0)], drain_s=3)
+        self.epochs = Epochs(
+            store,
+            "a",
+            1,
+            self._listen,
+            self._on_change,
+            host="127.0.0.1",
+            ports=[Port("mqtt", 0)],
+            drain_s=3,
+            on_superseded=self._give_up_the_name,
+        )
 
     def _listen(self, life: Life, facts: Facts) -> FakeListener:
-        return FakeListener(life.epoch, facts, self.log, self.refuse)
+        return FakeListener(life.epoch, facts, self.log, self.refuse, self.draining)
+
+    async def _give_up_the_name(self) -> None:
+        self.log.append("name given up")
 
     def _on_change(self, callback: OnChange) -> Callable[[], None]:
         self.callbacks.append(callback)
@@ -113,6 +129,22 @@ def test_a_gateway_that_stops_closes_its_sessions_before_it_ends_its_epoch(
     assert written == ["GatewayStarted", "DeviceDisconnected", "GatewayStopped"]
 
 
+def test_draining_may_take_longer_than_other_things_may_take_to_end(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs, "END_S", 0.5)
+
+    async def scenario() -> None:
+        gateway = Gateway(store)
+        gateway.draining = 0.7  # of the 3 s that it may take
+        await gateway.epochs.start()
+        await gateway.epochs.stop()
+
+    run(scenario)
+    written = [recorded.type for recorded in store.read_all().events if recorded.type != "GatewayBeat"]
+    assert written == ["GatewayStarted", "DeviceDisconnected", "GatewayStopped"]
+
+
 def test_a_gateway_that_was_given_up_closes_its_sessions_and_begins_another_epoch(
     store: EventStore, events_of: Events
 ) -> None:
@@ -149,7 +181,8 @@ def test_a_gateway_whose_name_another_process_took_serves_no_devices_any_more(
         gateway = Gateway(store)
         await gateway.epochs.start()
         append(store, GatewayStarted("a", 2, 15))
-        await until(lambda: "stop 1" in gateway.log)
+        await until(lambda: gateway.log[-1] == "name given up")
+        assert "stop 1" in gateway.log
         assert gateway.epochs.status() == {"ok": False, "state": "superseded", "beating": False}
         await gateway.epochs.stop()
 

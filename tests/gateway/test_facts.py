@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 
 from services.gateway.batch import BatchLimits
 from services.gateway.facts import Facts
+from shared.context import Context
 from shared.errors import Misuse, Unavailable
 from shared.events.gateway import UpdateSucceeded
+from shared.events.metadata import metadata
 from shared.store.port import EventStore
 
 NOON = datetime(2026, 3, 4, 12, 59, 59, tzinfo=UTC)
@@ -70,6 +73,26 @@ def test_a_fact_says_who_and_where_and_has_a_command_of_its_own(store: EventStor
     metas = [msgspec.json.decode(recorded.meta) for recorded in store.read("connection-a.1-2026030412")]
     assert [(meta["actor"], meta["source"]) for meta in metas] == [(f"device:{DEVICE}", "gateway:a")] * 2
     assert len({meta["command"] for meta in metas}) == 2
+
+
+def test_a_fact_of_what_somebody_asked_for_says_under_which_token_and_about_what(store: EventStore) -> None:
+    asked = replace(
+        Context.new(f"account:{'1' * 24}", "gateway:b"), token="c" * 24, address="sealed", about="b" * 24 + "/1000"
+    )
+
+    async def scenario() -> None:
+        facts = Facts(store, "a", 1, clock=Clock(), limits=QUICK)
+        facts.start()
+        for number in range(2):  # of one command
+            await facts.record(fact(number), actor=asked.actor, context=asked)
+        await facts.stop()
+
+    run(scenario)
+    first, second = map(metadata, store.read("connection-a.1-2026030412"))
+    assert (first.actor, first.token, first.address, first.about) == (asked.actor, asked.token, "sealed", asked.about)
+    assert first.correlation == second.correlation == asked.correlation_id
+    assert first.command != second.command
+    assert first.source == "gateway:a"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)

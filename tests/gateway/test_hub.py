@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from services.gateway import hub as hub_module
+from services.gateway.devices.subscriptions import Publisher
 from services.gateway.entries import DeviceEntry, ProductEntry
 from services.gateway.hub import EventFilter, Hub, Missed, PublishedEvent, Subscription
 from shared.bus.messages import to_message
@@ -147,6 +148,7 @@ def test_nobody_hears_facts_of_a_device_that_reports_another_product_or_is_unkno
             g.UpdateStarted(A, 1000, 8, 1, "release", 10),
             [("spark/status", "auto-update"), ("spark/flash/status", "started")],
         ),
+        (g.UpdateStarted(A, 1000, 8, 1, "file", 10), [("spark/flash/status", "started")]),
         (g.UpdateSucceeded(A, 1000, 8, 1), [("spark/flash/status", "success")]),
         (g.UpdateFailed(A, 1000, 8, 1, "stalled", "", 1), [("spark/flash/status", "failed")]),
         (g.UpdateInterrupted(A, 1000, 8, 1, 50), []),
@@ -267,3 +269,95 @@ def test_a_message_that_is_not_understood_is_counted_and_disturbs_nobody() -> No
     hub.hear_telemetry(good)
     assert hub.strange == len(strange)
     assert names(reader) == [("temperature", "21")]
+
+
+class Subscribers:
+    """The devices of a gateway, all of which want names that begin with ``temp``."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Publisher]] = []
+
+    def may_want(self, name: str) -> bool:
+        return name.startswith("temp")
+
+    def publish(self, event: g.DevicePublished, publisher: Publisher) -> None:
+        self.heard.append((event.name, publisher))
+
+
+def test_what_a_device_published_reaches_devices_that_may_want_it_with_whose_it_is() -> None:
+    devices = Subscribers()
+    hub = Hub(Known({A: replace(MEMBER, owner_id="9" * 24)}), devices=lambda: devices)
+    hub.hear_telemetry(message(temperature()))
+    hub.hear_telemetry(message(temperature(name="humidity")))
+    hub.hear_telemetry(message(temperature(B, 2000)))
+    assert devices.heard == [
+        ("temperature", Publisher("1" * 24, "9" * 24, 1000)),
+        ("temperature", Publisher("2" * 24, None, 2000)),
+    ]
+
+
+def test_devices_hear_nothing_of_a_device_in_quarantine_and_nothing_before_there_is_an_epoch() -> None:
+    devices = Subscribers()
+    hub = Hub(Known({A: replace(MEMBER, membership=Membership(1000, quarantined=True))}), devices=lambda: devices)
+    hub.hear_telemetry(message(temperature()))
+    Hub(Known({A: MEMBER})).hear_telemetry(message(temperature()))
+    assert devices.heard == []
+
+
+def test_what_no_device_may_want_is_not_decoded() -> None:
+    hub = Hub(Known({A: MEMBER}), devices=Subscribers)
+    broken = message(temperature(name="humidity"))
+    broken["data"]["ttl_s"] = "many"
+    hub.hear_telemetry(broken)
+    assert hub.strange == 0
+
+
+def test_who_reads_while_the_bus_is_away_is_told_that_nobody_knows_what_was_missed() -> None:
+    async def scenario() -> None:
+        hub = Hub(Known({A: MEMBER}))
+        before = hub.subscribe(EventFilter(product_id=1000))
+        hub.hear_telemetry(message(temperature(data="1")))
+        hub.hears("telemetry", True)
+        for source in ("telemetry", "gateway", "telemetry"):
+            hub.hears(source, False)
+        during = hub.subscribe(EventFilter(product_id=1000))
+        hub.hears("telemetry", True)
+        assert await read(during) == []
+        hub.hears("gateway", True)
+        hub.hear_telemetry(message(temperature(data="2")))
+        told = [event if isinstance(event, Missed) else event.data for event in await read(before)]
+        assert told == ["1", Missed(None), "2"]
+        assert (await read(during))[0] == Missed(None)
+
+    run(scenario)
+
+
+def test_what_comes_before_all_is_heard_again_comes_behind_the_gap() -> None:
+    async def scenario() -> None:
+        hub = Hub(Known({A: MEMBER}))
+        reader = hub.subscribe(EventFilter(product_id=1000))
+        for source in ("telemetry", "gateway"):
+            hub.hears(source, False)
+        hub.hears("telemetry", True)
+        for data in ("1", "2"):
+            hub.hear_telemetry(message(temperature(data=data)))
+        hub.hears("gateway", True)
+        told = [event if isinstance(event, Missed) else event.data for event in await read(reader)]
+        assert told == [Missed(None), "1", "2", Missed(None)]
+
+    run(scenario)
+
+
+def test_what_waits_for_a_slow_reader_is_bounded_in_bytes_too() -> None:
+    async def scenario() -> None:
+        hub = Hub(Known({A: MEMBER}))
+        reader = hub.subscribe(EventFilter(product_id=1000))
+        for _ in range(200):
+            hub.hear_telemetry(message(temperature(data="x" * 65_536)))
+        told = await read(reader)
+        assert told[-1] == Missed(200 - len(told) + 1)
+        assert len(told) < 70
+        hub.hear_telemetry(message(temperature(data="x" * 65_536)))
+        assert len(await read(reader)) == 1
+
+    run(scenario)

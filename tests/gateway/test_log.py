@@ -66,6 +66,21 @@ def test_every_product_has_its_events_once_and_in_order_though_the_store_fails_f
         assert logged(flaky, 1000 + product)[before[product] :] == mine
 
 
+def test_events_that_somebody_else_logged_meanwhile_are_followed_by_those_of_the_batch(store: EventStore) -> None:
+    async def scenario() -> None:
+        log = TelemetryLog(store, "a", limits=QUICK)
+        log.start()
+        await log.publish(event(0))
+        fill(store, 1000, 1, 2)
+        await asyncio.gather(log.publish(event(3)), log.publish(event(0, 1001)))
+        await log.publish(event(4))
+        assert log.batcher.status() == {"appended": 4, "waiting": 0, "failed": 0}
+        await log.stop()
+
+    run(scenario)
+    assert (logged(store, 1000), logged(store, 1001)) == ([0, 1, 2, 3, 4], [0])
+
+
 def test_only_the_newest_events_of_a_product_are_kept(store: EventStore) -> None:
     retention = Retention(store, kept_events=50)
     retention.grown(log_stream(1000), fill(store, 1000, 0, 120))

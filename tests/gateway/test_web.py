@@ -82,3 +82,36 @@ def test_a_port_that_is_taken_is_refused() -> None:
             await WebServer(Starlette()).start("no host of this name.invalid", 0)
 
     run(scenario)
+
+
+async def whence(request: Request) -> Response:
+    return PlainTextResponse(request.client.host if request.client else "")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "said", "address"),
+    [
+        ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("127.0.0.0/8, ::1", "198.51.100.7", "198.51.100.7"),
+        ("127.0.0.1,192.0.2.0/24", "203.0.113.9, 198.51.100.7, 192.0.2.5", "198.51.100.7"),  # what a client says itself
+        ("192.0.2.0/24", "198.51.100.7", "127.0.0.1"),
+        ("", "198.51.100.7", "127.0.0.1"),
+        ("127.0.0.1", "", "127.0.0.1"),
+    ],
+)
+def test_a_proxy_says_where_a_call_comes_from_if_it_is_trusted(proxies: str, said: str, address: str) -> None:
+    async def scenario() -> None:
+        web = WebServer(Starlette(routes=[Route("/", whence)]), proxies=proxies)
+        port = await web.start("127.0.0.1", 0)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert (await client.get("/", headers={"X-Forwarded-For": said})).text == address
+        await web.stop()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("proxies", ["*", "proxy.example.org", "10.0.0.1/8", "10.0.0.0/8;10.1.0.0/16"])
+def test_proxies_that_are_no_addresses_are_refused(proxies: str) -> None:
+    with pytest.raises(Refused, match="FLOTILLA_TRUSTED_PROXIES") as refusal:
+        WebServer(Starlette(), proxies=proxies)
+    assert refusal.value.code == "bad_setting"

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.server import ServerState
 
 from services.gateway.web import WebServer
 from services.gateway.web_protocol import HEAD_BYTES, BoundedHttp
@@ -136,5 +138,76 @@ def test_a_head_without_end_is_refused() -> None:
             assert answer.startswith(b"HTTP/1.1 431 ")
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "too_large"
             writer.close()
+
+    run(scenario)
+
+
+class Crowded(BoundedHttp):
+    most_of_one = 2
+
+    def counted_as(self, address: str) -> str:
+        return super().counted_as(address.replace("127.0.0.1", "192.0.2.1"))
+
+
+def test_one_address_does_not_take_all_connections() -> None:
+    async def scenario() -> None:
+        async with serving(Crowded) as port:
+            inside = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            refused = await talk(port)
+            assert refused.startswith(b"HTTP/1.1 429 ")
+            assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"] == "too_many_requests"
+            for reader, writer in inside:
+                writer.write(GET)
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+                writer.close()
+                await writer.wait_closed()
+            closing = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            for _ in range(4):
+                assert (await talk(port, closing)).startswith(b"HTTP/1.1 200")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("127.0.0.1", ""),
+        ("::1", ""),
+        ("10.1.2.3", ""),  # the proxy
+        ("", ""),
+    ],
+)
+def test_whose_connections_are_counted(address: str, counted: str) -> None:
+    async def scenario() -> None:
+        config = uvicorn.Config(Starlette(), forwarded_allow_ips=["10.0.0.0/8"])
+        config.load()
+        protocol = BoundedHttp(config, ServerState(), {}, asyncio.get_running_loop())
+        assert protocol.counted_as(address) == counted
+
+    run(scenario)
+
+
+class Full(BoundedHttp):
+    most_connections = 2
+
+
+def test_a_connection_beyond_the_limit_is_told_to_come_again_and_those_inside_go_on() -> None:
+    async def scenario() -> None:
+        async with serving(Full) as port:
+            inside = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            refused = await talk(port)
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"] == "unavailable"
+            for reader, writer in inside:
+                writer.write(GET)
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            inside[0][1].close()
+            await inside[0][1].wait_closed()
+            assert (await talk(port, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))).startswith(
+                b"HTTP/1.1 200"
+            )
+            inside[1][1].close()
 
     run(scenario)

@@ -10,9 +10,13 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from services.orgs.creation import Creation
-from services.orgs.grants import Grants
-from services.orgs.numbering import Numbering
+from services.orgs.oauth.grants import Grants
+from services.orgs.oauth.logging_in import LoggingIn
+from services.orgs.people import accounts
+from services.orgs.people.account_commands import VerifyEmail
+from services.orgs.people.accounts import ACCOUNTS
+from services.orgs.people.creation import Creation
+from services.orgs.products.numbering import Numbering
 from shared.context import Context
 from shared.errors import Conflict, Unavailable, Unknown
 from shared.events.contracts import Registry
@@ -33,6 +37,8 @@ class MemoryStore:
     appends: int = 0
     before: Callable[[int], None] = lambda number: None
     after: Callable[[int], None] = lambda number: None
+    reads: int = 0
+    before_read: Callable[[int], None] = lambda number: None
 
     def append(self, stream: str, expected: int | Expected, events: Sequence[New]) -> Appended:
         self.appends += 1
@@ -58,6 +64,8 @@ class MemoryStore:
         return Appended(self.events[-1].version, self.events[-1].position)
 
     def read(self, stream: str, first: int = 0, limit: int | None = None, *, backwards: bool = False) -> list[Recorded]:
+        self.reads += 1
+        self.before_read(self.reads)
         there = [event for event in self.events if event.stream == stream]
         if not there:
             raise StreamNotFound(stream)
@@ -87,8 +95,28 @@ class World:
     def grants(self, command: str) -> Grants:
         return Grants(self.streams, self.context(command), self.store.now)
 
+    def log_in(self, command: str, username: str, password: str, client: str, life_s: int) -> dict[str, Any]:
+        fields = {"grant_type": "password", "username": username, "password": password, "client_id": client}
+        return self.logging_in(command).token(fields, None, life_s)
+
+    def refresh(self, command: str, token_id: str | None, refresh_token: str, client: str) -> dict[str, Any]:
+        fields = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client}
+        return self.logging_in(command, token_id).token(fields, None, None)
+
+    def logging_in(self, command: str, token_id: str | None = None) -> LoggingIn:
+        return LoggingIn(self.grants(command), frozenset({"particle", "CLI2"}), lambda _: token_id)
+
     def account(self, email: str, password_hash: str = "$argon2id$unused") -> str:
         return self.creation(f"sign up {email}").account(email, password_hash, ("Ada", "", ""))[0]
+
+    def verified(self, email: str, password_hash: str = "$argon2id$unused") -> str:
+        """The same, and the link that was mailed was followed."""
+        account_id, stream = self.account(email, password_hash), accounts.stream_of
+        link = self.streams.load(ACCOUNTS, stream(account_id)).state.verification
+        assert link is not None
+        command = VerifyEmail(link.nonce, self.store.now)
+        self.streams.handle(ACCOUNTS, stream(account_id), command, self.context(f"verify {email}"))
+        return account_id
 
     def organization(self, email: str = "ada@example.com", name: str = "Acme") -> str:
         return self.creation(f"found {name}").organization(self.account(email), name, None, "monthly").org_id
@@ -119,6 +147,19 @@ class World:
                 act()
 
         self.store.before = step_in
+
+    def others_go_first_at_read(self, read: int, act: Callable[[], object]) -> None:
+        """The same before the given read from now on."""
+        number = self.store.reads + read
+
+        def step_in(now: int) -> None:
+            if now == number:
+                act()
+
+        self.store.before_read = step_in
+
+    def nobody_else_goes_first(self) -> None:
+        self.store.before = self.store.before_read = lambda number: None
 
     def loses_answer_of(self, append: int) -> None:
         """The given append from now on is stored, but its answer is lost."""

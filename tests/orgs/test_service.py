@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
 from nameko.rpc import rpc
 
 from services.orgs.bootstrap import build
-from services.orgs.creation import Creation
+from services.orgs.people.creation import Creation
 from shared.bus.calls import blocking_client
 from shared.bus.host import ServiceHost
 from shared.bus.open import open_transport
@@ -21,12 +24,14 @@ from shared.clock import system_clock
 from shared.context import Context
 from shared.errors import NotFound, Refused
 from shared.events.contracts import CONTRACTS, Registry
+from shared.people.addresses import Addresses
 from shared.people.open import PeopleKeys
 from shared.runtime import Runtime
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import EventStore, Only, Position
 from shared.streams import Streams
+from tests.certificates import authority
 
 PASSWORD = "correct horse"
 
@@ -42,6 +47,14 @@ class Billing:
         if org_id not in self.known:
             raise NotFound("Subscription not found.")
         return self.known[org_id]
+
+
+def password_grant(username: str, client: str) -> dict[str, Any]:
+    return {"grant_type": "password", "username": username, "password": PASSWORD, "client_id": client}
+
+
+def refresh_grant(refresh_token: Any) -> dict[str, Any]:
+    return {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": "particle"}
 
 
 @dataclass
@@ -115,12 +128,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory, lasting_views_url: str) -
 def test_whoever_signs_up_can_log_in_at_once_and_is_who_they_said(platform: Platform) -> None:  # ACC-1, ACC-2
     email = platform.address()
     account_id = platform.account(email, first_name="Ada", company_name="Engines")
-    given = platform.ask("issue_token", username=email.upper(), password=PASSWORD, client="particle", expires_in_s=None)
+    given = platform.ask("oauth_token", fields=password_grant(email.upper(), "particle"), expires_in_s=None)
     assert given["expires_in"] == 7_776_000
     found = platform.ask("find_token", token=given["access_token"])
     assert (found["account_id"], found["email"], found["org_id"]) == (account_id, email, None)
     assert platform.ask("get_user", account_id=account_id) == {
         "username": email,
+        "email_verified": False,
         "account_info": {"first_name": "Ada", "company_name": "Engines"},
         "memberships": [],
     }
@@ -139,6 +153,8 @@ def test_a_repeated_sign_up_is_answered_as_it_was(platform: Platform) -> None:
         ({"username": "a b@example.com"}, "invalid_username"),
         ({"username": f"{'x' * 250}@example.com"}, "invalid_username"),
         ({"username": None}, "invalid_username"),
+        ({"username": "bob@example.com\u200b"}, "invalid_username"),
+        ({"username": "\u202ebob@example.com"}, "invalid_username"),
         ({"password": "short"}, "invalid_password"),
         ({"password": "x" * 1_025}, "invalid_password"),
         ({"password": None}, "invalid_password"),
@@ -166,11 +182,11 @@ def test_tokens_are_listed_masked_until_they_are_revoked_or_expire(platform: Pla
     account_id = platform.account(email)
 
     def log_in(client: str, expires_in_s: int) -> dict[str, Any]:
-        return platform.ask("issue_token", username=email, password=PASSWORD, client=client, expires_in_s=expires_in_s)
+        return platform.ask("oauth_token", fields=password_grant(email, client), expires_in_s=expires_in_s)
 
-    short, kept, gone = log_in("short", 60), log_in("kept", 0), log_in("gone", 60)
+    short, kept, gone = log_in("particle", 60), log_in("CLI2", 0), log_in("user", 60)
     listed = platform.ask("list_tokens", account_id=account_id)["tokens"]
-    assert [token["client"] for token in listed] == ["gone", "kept", "short"]
+    assert [token["client"] for token in listed] == ["user", "CLI2", "particle"]
     assert listed[1]["token"] == "*" * 36 + kept["access_token"][-4:]
     assert listed[1]["expires_at"] is None
     assert listed[2]["id"] == short["token_id"]
@@ -178,22 +194,23 @@ def test_tokens_are_listed_masked_until_they_are_revoked_or_expire(platform: Pla
     with pytest.raises(NotFound):
         platform.ask("find_token", token=gone["access_token"])
     platform.clock.ahead = timedelta(hours=1)
-    assert [token["client"] for token in platform.ask("list_tokens", account_id=account_id)["tokens"]] == ["kept"]
+    assert [token["client"] for token in platform.ask("list_tokens", account_id=account_id)["tokens"]] == ["CLI2"]
     platform.clock.ahead = timedelta()
 
 
 def test_a_refresh_token_gives_a_new_pair_once(platform: Platform) -> None:  # ACC-2
     email = platform.address()
     account_id = platform.account(email)
-    old = platform.ask("issue_token", username=email, password=PASSWORD, client="particle", expires_in_s=60)
-    new = platform.ask("refresh_token", refresh_token=old["refresh_token"], client="particle")
+    old = platform.ask("oauth_token", fields=password_grant(email, "particle"), expires_in_s=60)
+    new = platform.ask("oauth_token", fields=refresh_grant(old["refresh_token"]))
     assert platform.ask("find_token", token=new["access_token"])["account_id"] == account_id
-    assert platform.refusal("refresh_token", refresh_token=old["refresh_token"], client="particle") == "invalid_grant"
+    assert platform.refusal("oauth_token", fields=refresh_grant(old["refresh_token"])) == "invalid_grant"
 
 
 @pytest.mark.parametrize("token", ["", "0" * 40, "x" * 10_000, "\ud800", None, 1])
 def test_what_is_no_token_is_refused_or_not_found(platform: Platform, token: Any) -> None:
-    assert platform.refusal("refresh_token", refresh_token=token, client="particle") == "invalid_grant"
+    expected = "invalid_grant" if isinstance(token, str) else "invalid_request"
+    assert platform.refusal("oauth_token", fields=refresh_grant(token)) == expected
     with pytest.raises(NotFound):
         platform.ask("find_token", token=token)
 
@@ -203,9 +220,11 @@ def test_what_is_no_token_is_refused_or_not_found(platform: Platform, token: Any
     [
         ({"password": "wrong horse"}, "invalid_grant"),
         ({"username": "nobody@example.com"}, "invalid_grant"),
-        ({"username": None, "password": None}, "invalid_grant"),
-        ({"client": ""}, "invalid_request"),
-        ({"client": "x" * 65}, "invalid_request"),
+        ({"username": None, "password": None}, "invalid_request"),
+        ({"client_id": ""}, "invalid_client"),
+        ({"client_id": "x" * 165}, "invalid_client"),
+        ({"client_id": "nobody-1234"}, "invalid_client"),
+        ({"client_id": "p\u00e4rticle"}, "invalid_request"),
         ({"expires_in_s": -1}, "invalid_request"),
         ({"expires_in_s": 10**12}, "invalid_request"),
         ({"expires_in_s": "soon"}, "invalid_request"),
@@ -214,8 +233,10 @@ def test_what_is_no_token_is_refused_or_not_found(platform: Platform, token: Any
 def test_log_ins_are_refused(platform: Platform, changed: dict[str, Any], code: str) -> None:
     email = platform.address()
     platform.account(email)
-    given = {"username": email, "password": PASSWORD, "client": "particle", "expires_in_s": None}
-    assert platform.refusal("issue_token", **given | changed) == code
+    given = {"username": email, "password": PASSWORD, "client_id": "particle", "expires_in_s": None} | changed
+    life_s = given.pop("expires_in_s")
+    fields = {"grant_type": "password", **given}
+    assert platform.refusal("oauth_token", fields=fields, expires_in_s=life_s) == code
 
 
 def test_an_organization_is_as_the_contract_says_and_starts_with_a_trial(platform: Platform) -> None:  # ORG-1, ORG-2
@@ -332,11 +353,59 @@ def test_addresses_are_told_of_the_team_of_the_product_and_of_nobody_else(platfo
     wanted = {"account_id": member, "name": name, "slug": None, "plan": "monthly"}
     org = platform.ask("create_organization", **wanted)["organization"]
     ours, theirs = platform.product(org["id"], "Ours"), platform.product(platform.organization()["id"], "Theirs")
-    asked = {"account_ids": [member, stranger, "f" * 24]}
-    assert platform.ask("team_emails", product_id=ours["id"], **asked) == {"emails": {member: email}}
-    for product_id in (theirs["id"], 999):
-        assert platform.ask("team_emails", product_id=product_id, **asked) == {"emails": {}}
-    assert platform.refusal("team_emails", product_id=ours["id"], account_ids=["f" * 24] * 201) == "invalid_request"
+    asked = {"owner_ids": [member, stranger, "f" * 24]}
+    known = {member: {"username": email, "customer_id": None, "activation_code": None}}
+    assert platform.ask("device_owners", product_id=ours["id"], **asked) == {"owners": known}
+    assert platform.ask("device_owners", product_id=theirs["id"], **asked) == {"owners": {}}
+    with pytest.raises(NotFound):
+        platform.ask("device_owners", product_id=999, **asked)
+    assert platform.refusal("device_owners", product_id=ours["id"], owner_ids=["f" * 24] * 1_001) == "invalid_request"
+    for product, owner_ids in ((ours, [member]), (theirs, [])):
+        found = platform.ask("owners_named", product_id=product["id"], username=email.upper())
+        assert found == {"owner_ids": owner_ids}
+
+
+def test_a_reset_of_a_customer_does_not_tell_which_products_there_are(platform: Platform) -> None:
+    product_id = platform.product(platform.organization()["id"], "In secret")["id"]
+    for number in (product_id, 0):
+        for password, code in (("long enough", "invalid_reset_token"), ("short", "invalid_request")):
+            link = {"token": f"{'1' * 24}.{'a' * 40}", "password": password}
+            assert platform.refusal("reset_customer_password", product_id=number, **link) == code
+
+
+def test_whoever_ends_an_accounts_tokens_ends_its_log_ins_at_companies_too(platform: Platform) -> None:  # ACC-2, CUS-3
+    email, org = platform.address(), platform.organization()
+    account_id, product = platform.account(email), platform.product(org["id"], "Let in")
+    owner = {"org_id": org["id"], "product_id": product["id"]}
+    redirect = "https://lamp.example/back"
+    wanted = {"name": "Lamp", "type": "web", "redirect_uri": redirect, "scope": None}
+    client = platform.ask("create_client", owner=owner, **wanted)["client"]
+    own = {"client_id": client["id"], "redirect_uri": redirect}
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(b"v" * 43).digest()).decode().rstrip("=")
+    fields = {**own, "response_type": "code", "code_challenge": challenge, "code_challenge_method": "S256"}
+    sent = platform.ask("authorize", fields=fields, username=email, password=PASSWORD, allowed=True)["redirect_uri"]
+    (code,) = parse_qs(urlsplit(sent).query)["code"]
+    trade = {**own, "grant_type": "authorization_code", "code": code, "code_verifier": "v" * 43}
+    grant = platform.ask("oauth_token", fields={**trade, "client_secret": client["secret"]}, expires_in_s=None)
+    assert platform.ask("find_token", token=grant["access_token"])["account_id"] == account_id
+
+    ended = platform.store.subscribe(platform.store.head(), Only(types=frozenset({"CustomerTokensEnded"})))
+    platform.ask("end_tokens", account_id=account_id)
+    event = next(platform.contracts.decode(found) for found in ended if hasattr(found, "data"))
+    ended.stop()
+    assert event.generation == 1
+    with pytest.raises(NotFound):
+        platform.ask("find_token", token=grant["access_token"])
+
+
+def test_a_customer_is_found_by_name_and_by_nobody_elses_team(platform: Platform) -> None:  # CUS-6
+    email, org = platform.address(), platform.organization()
+    product, other = platform.product(org["id"], "One"), platform.product(org["id"], "Two")
+    grant = platform.ask("create_customer", product_id=product["id"], email=email, password="correct horse")
+    customer_id = platform.ask("find_token", token=grant["access_token"])["customer_id"]
+    assert platform.ask("owners_named", product_id=product["id"], username=email) == {"owner_ids": [customer_id]}
+    for asked in ({"product_id": other["id"], "username": email}, {"product_id": product["id"], "username": "@" * 999}):
+        assert platform.ask("owners_named", **asked) == {"owner_ids": []}
 
 
 def test_the_products_of_an_organization_are_listed_by_number_and_no_others(platform: Platform) -> None:
@@ -389,12 +458,74 @@ def test_products_created_at_the_same_time_all_have_numbers_and_slugs_of_their_o
     assert {product["slug"] for product in made} == {"crowd", *(f"crowd-{number}" for number in range(2, 9))}
 
 
+def test_how_devices_get_in_is_read_as_it_was_configured(platform: Platform) -> None:
+    number = platform.product(platform.organization()["id"], "Lamp")["id"]
+    first = {
+        "trust_first_key": False,
+        "tls_only": False,
+        "provisioning": "off",
+        "provisioning_key": None,
+        "claim_without_secret": False,
+        "firmware_name": str(number),
+        "version_width": 0,
+    }
+    assert platform.ask("get_device_access", product_id=number) == {"device_access": first}
+    name = f"lamp of {platform.address()}"
+    changes = {"trust_first_key": True, "provisioning": "create", "firmware_name": name}
+    answer = platform.ask("configure_device_access", product_id=number, changes=changes)
+    assert answer["device_access"] == first | changes
+    key = platform.ask("issue_provisioning_key", product_id=number)["key"]
+    now = first | changes | {"provisioning_key": key}
+    assert platform.ask("get_device_access", product_id=number) == {"device_access": now}
+    assert (
+        platform.refusal("configure_device_access", product_id=number, changes={"tls_only": "x"}) == "invalid_request"
+    )
+
+
+def test_device_authorities_are_listed_until_they_are_removed(platform: Platform) -> None:  # MQC-6
+    org_id = platform.organization()["id"]
+    texts = [authority("First"), authority("Second")]
+    added = [
+        platform.ask("add_device_authority", org_id=org_id, certificate=text, names_devices=True)["authority"]
+        for text in texts
+    ]
+    assert [one["subject"] for one in added] == ["CN=First", "CN=Second"]
+    assert [one["certificate"] for one in added] == texts
+    assert platform.ask("list_device_authorities", org_id=org_id) == {"authorities": added}
+    assert platform.refusal("add_device_authority", org_id=org_id, certificate="x") == "invalid_certificate"
+    platform.ask("remove_device_authority", org_id=org_id, authority_id=added[0]["id"])
+    assert platform.ask("list_device_authorities", org_id=org_id) == {"authorities": added[1:]}
+
+
+def test_what_somebody_commands_is_in_their_organizations_audit(platform: Platform) -> None:
+    email = platform.address()
+    account_id = platform.account(email)
+    org_id = platform.ask("create_organization", account_id=account_id, name="Audited", slug=None, plan="monthly")[
+        "organization"
+    ]["id"]
+    actor, token_id = f"account:{account_id}", "c" * 24
+    made = replace(Context.new(actor, "test"), token=token_id, about=org_id)
+    address = Addresses(platform.contracts.keys).sealed(actor, "192.0.2.1")
+    platform.ask("rename_organization", replace(made, address=address), org_id=org_id, name="Renamed")
+    (found,) = platform.ask("list_audit", org_id=org_id, actor=email, kind="OrganizationRenamed")["audit"]
+    assert found["id"] == made.correlation_id
+    assert (found["name"], found["token"], found["address"]) == (email, token_id, "192.0.2.1")
+    assert platform.refusal("list_audit", org_id=org_id, kind="nothing") == "invalid_request"
+
+
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
         ("get_user", {"account_id": "f" * 24}),
         ("get_organization", {"org_id": "f" * 24}),
         ("get_product", {"product_id": 999}),
+        ("get_device_access", {"product_id": 999}),
+        ("configure_device_access", {"product_id": 999, "changes": {}}),
+        ("issue_provisioning_key", {"product_id": 999}),
+        ("add_device_authority", {"org_id": "f" * 24, "certificate": authority()}),
+        ("add_device_authority", {"org_id": "nothing", "certificate": ""}),
+        ("remove_device_authority", {"org_id": "f" * 24, "authority_id": "f" * 24}),
+        ("remove_device_authority", {"org_id": "f" * 24, "authority_id": "nothing"}),
         ("create_product", {"org_id": "f" * 24, "name": "A", "description": "B", "platform_id": 6}),
         ("create_product", {"org_id": "x" * 10_000, "name": "A", "description": "B", "platform_id": 6}),
         ("create_organization", {"account_id": "f" * 24, "name": "A", "slug": None, "plan": None}),

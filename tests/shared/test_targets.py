@@ -11,8 +11,10 @@ from shared.targets import (
     Way,
     counted_product,
     explain,
+    released_for,
     runs_target,
     target,
+    with_groups,
 )
 
 P, OTHER, PHOTON = 1000, 2000, 6
@@ -139,3 +141,28 @@ def test_the_explanation_never_says_other_than_the_decision(membership: Membersh
 )
 def test_a_target_is_on_its_way_or_why_not(way: Way, delivery: str):
     assert explain(MEMBER, 5, way).delivery == delivery
+
+
+@pytest.mark.parametrize(
+    ("groups", "released"),
+    [([], 5), (["attic"], 5), (["lab"], 3), (["lab", "hall"], 7), (["attic", "hall"], 7)],
+)
+def test_a_device_gets_the_highest_release_of_its_groups_or_else_the_default(groups: list[str], released: int):
+    releases = {"lab": 3, "hall": 7}
+    assert released_for(groups, releases, 5) == released  # contract 7.4
+    assert released_for([], releases, None) is None
+
+
+GROUPS = st.frozensets(st.sampled_from("abcd"))
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), GROUPS), max_size=6))
+def test_a_group_has_one_release_at_a_time_and_a_version_the_groups_that_were_said_last(
+    released: list[tuple[int, frozenset[str]]],
+):  # contract 9.4
+    releases: dict[str, int] = {}
+    said: dict[int, set[str]] = {}
+    for version, groups in released:
+        releases = with_groups(releases, version, groups)
+        said = {one: names - groups for one, names in said.items()} | {version: set(groups)}
+    assert releases == {group: version for version, groups in said.items() for group in groups}

@@ -47,6 +47,14 @@ class Wheel(Generic[Item]):
                 del self._buckets[item.bucket]
         item.bucket = None
 
+    def next_at(self, latest: float) -> float:
+        """The first moment at which ``due`` has something, ``latest`` if there is none before that. Looks at every
+        tick until then."""
+        for bucket in range(self._done + 1, int(latest / self._tick_s) + 1):
+            if bucket in self._buckets:
+                return bucket * self._tick_s
+        return latest
+
     def due(self, now: float, most: int) -> list[Item]:
         """At most ``most`` items whose moment has come; they wait for nothing any more. Ask again while it is full."""
         last = int(now / self._tick_s)

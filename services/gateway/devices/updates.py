@@ -1,25 +1,33 @@
 """Attempts to bring one device to one firmware version (FW-7). Pure: times are arguments, facts are returned.
 
-An attempt opens with the first chunk that the device asks for, or when it says ``DOWNLOADING``, and then goes
+An attempt opens with the first chunk that the device asks for, when it says ``DOWNLOADING``, or, where the protocol has
+the gateway send, with ``begin``; and then goes
 
 =====================================================  ==================================================
 reported or seen                                       the attempt
 =====================================================  ==================================================
-chunk requests, ``DOWNLOADING``                        *downloading*
+chunk requests, ``DOWNLOADING``, ``begin``             *downloading*
 ``DOWNLOADED``, ``VERIFIED``, ``UPDATING``             *downloaded*, *verified*, *applying*
+``delivered``: the gateway has sent all of it          *applying*
 version report = target                                succeeded, from whatever state; nothing else does
 ``FAILED`` or an error text                            failed, ``device_failed``
 ``UPDATED``, and 60 s later no report of the target    failed, ``device_says_current``
 was *applying*, came back, reports another version     failed, ``came_back_unchanged``
 connection lost before *applying*                      interrupted; 20 in a row: failed, ``never_completes``
 online, no chunk request for 10 minutes                failed, ``stalled``
-*applying* for 24 hours                                failed, ``did_not_come_back``
+*applying* for 24 hours, 5 minutes if ``delivered``    failed, ``did_not_come_back``
+``failed``: the gateway's transfer came to nothing      failed: ``device_refused``, ``device_failed``, ``stalled``,
+                                                       ``image_unreadable``
 target withdrawn or changed                            failed, ``cancelled``, which counts as no failure
+its gateway died before *applying*                     interrupted: the devices service says so for it
+*applying*, and connected to another gateway           goes on there, with the same number
+*applying*, its gateway died, never came back to any   failed, ``did_not_come_back``: the devices service, after 25 h
 =====================================================  ==================================================
 
 After a failure the same version is offered again at the next connection, or after 10 minutes, then 20; three failures
-leave the device alone until somebody asks again or the target changes. Longer than most modules: one machine,
-one table.
+leave the device alone until somebody asks again or the target changes. A file that was flashed to the device (contract
+9.5, ``flashing``) is tried once: it is offered again when it was interrupted, and not when it failed. Longer than most
+modules: one machine, one table.
 """
 
 from __future__ import annotations
@@ -27,6 +35,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from services.gateway.devices.flashing import Flashing
 from services.gateway.entries import DeviceEntry
 from shared.events.gateway import UpdateAdvanced, UpdateFailed, UpdateInterrupted, UpdateStarted, UpdateSucceeded
 from shared.targets import MOST_FAILURES
@@ -39,6 +48,8 @@ Reason = Literal[
     "came_back_unchanged",
     "never_completes",
     "stalled",
+    "device_refused",
+    "image_unreadable",
     "did_not_come_back",
     "cancelled",
 ]
@@ -50,6 +61,8 @@ CURRENT_S = 60.0
 STALLED_S = 600.0
 APPLYING_S = 86_400.0
 """How long *applying* may last; also how long a whole download may lie unapplied."""
+BACK_S = 300.0
+"""The same for a device that applies at once what the gateway sent to it (Particle, protocol section 7.3)."""
 ADVANCE_PERCENT = 5
 ADVANCE_S = 2.0
 TEXT_BYTES = 512
@@ -70,8 +83,14 @@ class Wanted:
 
     product_id: int
     version: int
-    cause: Literal["lock", "release"]
+    cause: Literal["lock", "release", "file"]
     size_bytes: int
+
+    def is_same(self, other: Wanted) -> bool:
+        """Whether an attempt at the one is an attempt at the other: a version that was uploaded may differ from a file
+        that carries its number."""
+        mine, theirs = (self.product_id, self.version), (other.product_id, other.version)
+        return mine == theirs and (self.cause == "file") == (other.cause == "file")
 
 
 @dataclass(slots=True)
@@ -85,6 +104,7 @@ class _Open:
     told_at: float = 0.0
     current_at: float | None = None
     came_back: bool = False
+    back_s: float = APPLYING_S
 
 
 class Updates:
@@ -100,10 +120,12 @@ class Updates:
         "_open",
         "_version",
         "device_id",
+        "flashing",
     )
 
     def __init__(self, device_id: str) -> None:
         self.device_id = device_id
+        self.flashing = Flashing()
         self._open: _Open | None = None
         self._version: int | None = None
         self._attempts = 0
@@ -123,9 +145,19 @@ class Updates:
         """Whether an open attempt is not yet being applied."""
         return self._open is not None and self._open.state != "applying"
 
+    @property
+    def flashed(self) -> Wanted | None:
+        """What an open attempt brings, if that is a file and not the target."""
+        return self._open.wanted if self._open is not None and self._open.wanted.cause == "file" else None
+
+    @property
+    def came_back(self) -> bool:
+        """Whether the device has connected again since it began to apply what the open attempt brings."""
+        return self._open is not None and self._open.state == "applying" and self._open.came_back
+
     def forgettable(self, now: float) -> bool:
         """Whether the directory knows all that this does, or it is too old to matter."""
-        if self._open is not None or self._lagging(now):
+        if self._open is not None or self._lagging(now) or self.flashing.is_untold(now):
             return False
         return not self._interruptions or now >= self._interrupted_at + APPLYING_S
 
@@ -134,9 +166,14 @@ class Updates:
 
     def know(self, entry: DeviceEntry, now: float) -> None:
         """Take over what the directory knows of earlier attempts, perhaps on other gateways."""
+        self.flashing.know(entry.flash, now)
         if self._open is not None or entry.attempt_version is None:
             return
         lagging = self._lagging(now)
+        elsewhere = (entry.attempt_version, entry.attempts) != (self._version, self._attempts)
+        if entry.attempt_applying and elsewhere and not lagging and entry.membership.product_id is not None:
+            self._adopt(entry.membership.product_id, entry.attempt_version, entry, now)
+            return
         if entry.attempt_version != self._version:
             if not lagging:
                 self._begin_version(entry.attempt_version)
@@ -144,6 +181,19 @@ class Updates:
             return
         self._attempts = max(self._attempts, entry.attempts)
         self._failures = max(self._failures, entry.failures) if lagging else entry.failures
+
+    def _adopt(self, product_id: int, version: int, entry: DeviceEntry, now: float) -> None:
+        """The device was applying it when its gateway saw it last, and came to this one: its fate is told here."""
+        self._begin_version(version)
+        self._attempts, self._failures = entry.attempts, entry.failures
+        cause: Literal["release", "file"] = "file" if self.flashing.is_of(product_id, version) else "release"
+        self._open = _Open(Wanted(product_id, version, cause, 0), entry.attempts, now, "applying", 100)
+
+    def left(self) -> None:
+        """The device has connected to another gateway, which tells the fate of what it was applying."""
+        self.flashing.left()
+        if self._open is not None and self._open.state == "applying":
+            self._open = None
 
     def ask_again(self) -> None:
         """Somebody wants it tried again: earlier failures count no more."""
@@ -221,6 +271,22 @@ class Updates:
             attempt.percent = 100
         return [*events, self._advanced(now)]
 
+    def begin(self, wanted: Wanted, now: float) -> list[UpdateEvent]:
+        """The gateway offers the device its target, where the protocol has the gateway send and not the device ask."""
+        return self.chunk(wanted, 0, now)
+
+    def delivered(self, now: float) -> list[UpdateEvent]:
+        """The device has the whole image and applies it: it has to be back within ``BACK_S``."""
+        attempt = self._open
+        if attempt is None:
+            return []
+        attempt.back_s = BACK_S
+        return self.says("UPDATING", "", None, now)
+
+    def failed(self, reason: Reason, text: str, now: float) -> list[UpdateEvent]:
+        """The gateway's transfer came to nothing, for this reason."""
+        return self._fail(reason, _clean(text), now) if self._open else []
+
     def reported(self, runs_target: bool, now: float) -> list[UpdateEvent]:
         """The device reported the version it runs, which is its target or is not."""
         attempt = self._open
@@ -244,8 +310,7 @@ class Updates:
         attempt = self._open
         if attempt is None:
             return []
-        aim = attempt.wanted
-        if wanted is not None and (wanted.product_id, wanted.version) == (aim.product_id, aim.version):
+        if wanted is not None and wanted.is_same(attempt.wanted):
             return []
         return self._fail("cancelled", "the target was withdrawn or changed", now)
 
@@ -254,7 +319,7 @@ class Updates:
         attempt = self._open
         if attempt is None:
             return None
-        limit = attempt.active_at + (STALLED_S if attempt.state == "downloading" else APPLYING_S)
+        limit = attempt.active_at + (STALLED_S if attempt.state == "downloading" else attempt.back_s)
         return limit if attempt.current_at is None else min(limit, attempt.current_at + CURRENT_S)
 
     def due(self, now: float) -> list[UpdateEvent]:
@@ -303,6 +368,7 @@ class Updates:
         )
 
     def _succeed(self, product_id: int, version: int, number: int) -> list[UpdateEvent]:
+        self._flashed(product_id, version)
         self._open = None
         self._done = True
         self._failures = self._interruptions = 0
@@ -311,6 +377,7 @@ class Updates:
 
     def _fail(self, reason: Reason, text: str, now: float) -> list[UpdateEvent]:
         attempt = self._attempt()
+        self._flashed(attempt.wanted.product_id, attempt.wanted.version)
         self._open = None
         self._interruptions = 0
         if reason != "cancelled":
@@ -322,6 +389,11 @@ class Updates:
                 self.device_id, wanted.product_id, wanted.version, attempt.number, reason, text, self._failures
             )
         ]
+
+    def _flashed(self, product_id: int, version: int) -> None:
+        """The fate of an attempt at these is known; if a file carries them, that was its one attempt."""
+        if self.flashing.is_of(product_id, version):
+            self.flashing.end()
 
 
 def _clean(text: str) -> str:

@@ -19,9 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.http import auth, bodies
 from services.gateway.http.answers import json_answer
-from services.gateway.http.calls import AS_OF_HEADER, POSITION_HEADER, REPEAT_HEADER, Call, Edge, Route
+from services.gateway.http.calls import AS_OF_HEADER, LAST_ID_HEADER, POSITION_HEADER, REPEAT_HEADER, Call, Edge, Route
 from services.gateway.http.errors import error_answer, no_method, no_route
 from services.gateway.http.fields import load
+from services.gateway.http.limits import Allowance
 from services.gateway.http.openapi import describe
 from services.gateway.http.ports import Limits, Services
 from services.gateway.http.routes import ROUTES
@@ -31,12 +32,15 @@ __all__ = ["Limits", "Services", "build_app"]
 log = logging.getLogger(__name__)
 
 TOO_LARGE = 413
+PROGRAM_HEADERS = ("user-agent", "x-particle-tool", "x-particle-project")
+SHOWN_OF_A_HEADER = 200
 CORS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept, User-Agent, X-Particle-Tool, "
-    f"X-Particle-Project, {POSITION_HEADER}, {REPEAT_HEADER}",
+    f"X-Particle-Project, {LAST_ID_HEADER}, {POSITION_HEADER}, {REPEAT_HEADER}",
     "Access-Control-Max-Age": "600",
 }
+EXPOSED = ", ".join([POSITION_HEADER, AS_OF_HEADER, *Allowance(0, 0, 0).headers(), "Retry-After"])
 
 
 def build_app(services: Services) -> Starlette:
@@ -70,14 +74,17 @@ def _endpoint(edge: Edge, methods: Mapping[str, Route]) -> Callable[[Request], A
     async def endpoint(request: Request) -> Response:
         route = methods["GET" if request.method == "HEAD" else request.method]
         params = {name: unquote(value) for name, value in request.path_params.items()}
-        log.debug("%s %s from %s", route.method, route.path, request.headers.get("user-agent", "")[:200])
+        log.debug("%s %s from %s", route.method, route.path, _program(request))
+        call = Call(edge, route, request, params)
         try:
-            return await _answer(Call(edge, route, request, params))
+            return await _answer(call)
         except ClientDisconnect:
             log.debug("the client went away in the middle of %s %s", route.method, route.path)
             return Response(status_code=400)
         except Exception as error:  # noqa: BLE001 - the one place where errors become answers
             answer = error_answer(error)
+            if call.allowance is not None:
+                answer.headers.update(call.allowance.headers())
             if answer.status_code == TOO_LARGE:
                 await bodies.discard(request)
             return answer
@@ -85,20 +92,30 @@ def _endpoint(edge: Edge, methods: Mapping[str, Route]) -> Callable[[Request], A
     return endpoint
 
 
+def _program(request: Request) -> str:
+    """What the client says it is (contract 1.5)."""
+    said = [request.headers.get(name, "")[:SHOWN_OF_A_HEADER] for name in PROGRAM_HEADERS]
+    return " ".join(text for text in said if text)
+
+
 async def _answer(call: Call) -> Response:
     route = call.route
-    await auth.admit(call)
+    call.edge.calls_by_address.take(call.address)
+    try:
+        await auth.admit(call)
+    finally:  # what is refused to whoever signed in counts as well
+        call.spend()
     if route.query is not None:
         call.query = load(route.query, dict(call.request.query_params), as_form=True)
     if route.body == "fields":
-        fields = await auth.read_fields(call)
-        as_form = bodies.media_type(call.request) == bodies.FORM
-        call.body = load(route.request, fields, as_form=as_form) if route.request else {}
+        await auth.read_fields(call)  # also where nothing is asked for: what cannot be read is refused
+        call.body = await auth.read_body(call, route.request) if route.request else {}
     made: Any = await route.handler(call)
     response = made if isinstance(made, Response) else _document(route, made)
     if route.secret:
         response.headers["Cache-Control"] = "no-store"
     call.conclude(response)
+    await auth.settle(call)
     return response
 
 
@@ -107,9 +124,11 @@ def _document(route: Route, document: Any) -> Response:
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: unknown paths and methods."""
+    """What Starlette itself refuses: unknown paths and methods. A path that stands for any word, such as that of a
+    function, is none for other methods: there is nothing of that name (contract 15)."""
     headers = getattr(error, "headers", None) or {}
-    return no_method(headers["Allow"]) if "Allow" in headers else no_route()
+    is_any_word = "name" in request.path_params
+    return no_method(headers["Allow"]) if "Allow" in headers and not is_any_word else no_route()
 
 
 class Outermost:
@@ -145,7 +164,7 @@ def _with_origin(send: Send, origin: bytes) -> Send:
             message["headers"] = [
                 *message.get("headers", []),
                 (b"access-control-allow-origin", origin),
-                (b"access-control-expose-headers", f"{POSITION_HEADER}, {AS_OF_HEADER}".encode()),
+                (b"access-control-expose-headers", EXPOSED.encode()),
                 (b"vary", b"Origin"),
             ]
         await send(message)

@@ -6,14 +6,20 @@ import base64
 import binascii
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+
+import marshmallow as ma
 
 from services.gateway.entries import TokenEntry
 from services.gateway.http import bodies
 from services.gateway.http.calls import Call, Edge, Session
-from services.gateway.http.errors import NO_ORGANIZATION, NO_PRODUCT
-from shared.auth.permissions import allowed, role_for
+from services.gateway.http.errors import NO_ORGANIZATION, NO_PRODUCT, forbidden
+from services.gateway.http.fields import load
+from services.gateway.http.guessing import guessing, hashing
+from services.gateway.http.named_devices import kept_device
+from shared.auth.permissions import Thing, judge, rule_of
 from shared.context import Context
-from shared.errors import NotFound, Refused, Unavailable
+from shared.errors import Misuse, NotFound, Refused, Unavailable
 from shared.ids import digest
 from shared.store.port import Position
 
@@ -22,15 +28,31 @@ INVALID = "The access token provided is invalid."
 EXPIRED = "The access token provided has expired."
 WAIT_S = 2.0
 """How long a look-up waits for the directory to reach what the caller has already seen."""
+ENDING = frozenset(
+    {
+        "clients.change",
+        "clients.own",
+        "customers.change",
+        "customers.reset",
+        "team.change",
+        "team.leave",
+        "tokens.revoke",
+        "tokens.revoke_all",
+        "tokens.revoke_own",
+        "users.change",
+        "users.reset",
+    }
+)
+"""Permissions of commands that may end what somebody could do until now."""
 MAX_TOKEN = 256
 MAX_BASIC = 8_192
 MAX_REF = 64
 
 
 async def admit(call: Call) -> None:
-    """Authenticate and authorize by the route's permission. Raises ``Refused`` for token trouble and ``NotFound``,
-    as for what does not exist, for what the caller may not touch."""
-    if role_for(call.route.permission) == "anonymous":
+    """Authenticate and authorize by the route's permission. Raises ``Refused`` for token trouble, and for what the
+    caller may not touch the same as for what does not exist: ``NotFound``, of devices without product ``Refused``."""
+    if rule_of(call.route.permission).to == "anonymous":
         return
     token = await sent_token(call)
     if token:
@@ -41,11 +63,20 @@ async def admit(call: Call) -> None:
         raise Refused("invalid_request", MISSING)
     asked = call.asked_after()
     if asked is not None and asked > (call.after or -1):
+        if not await call.services.directory.exists(asked):  # nobody is made to wait for what may never be
+            raise Unavailable(f"position {asked} is none yet")
         call.after = asked
         await _wait(call.edge, asked)
         if token:
             call.session = await find_session(call.edge, token, call.address)
-    _find_owner(call)
+    await _find_owner(call)
+
+
+async def settle(call: Call) -> None:
+    """Returns once this gateway knows what the call has ended, so that nobody's access outlives the answer here
+    (ACC-2); if it does not get to know in time, the answer is given all the same."""
+    if call.position is not None and call.route.permission in ENDING:
+        await _wait(call.edge, call.position)
 
 
 async def sent_token(call: Call) -> str:
@@ -74,17 +105,13 @@ async def sign_in_by_password(call: Call) -> Session | None:
         username, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         raise Refused("invalid_request", "The Basic credentials cannot be read.") from None
-    call.edge.logins.take(call.address)
     context = Context.new("anonymous", f"gateway:{call.services.gateway}")
     asked = {"username": username, "password": password}
-    try:
-        found = await call.ask("orgs", "check_password", timeout_s=20.0, context=context, **asked)
-    except Unavailable:
-        call.edge.logins.give_back(call.address)
-        raise
-    call.edge.logins.give_back(call.address)
+    with guessing(call, username, proves=True):
+        async with hashing(call):
+            found = await call.ask("orgs", "check_password", timeout_s=20.0, context=context, **asked)
     account_id = found["account_id"]
-    entry = TokenEntry("", account_id, found["email"], "", None, call.services.directory.account_org(account_id))
+    entry = _member(call.edge, TokenEntry("", account_id, found["email"], "", None, None))
     return Session(digest(account_id), entry)
 
 
@@ -93,6 +120,12 @@ async def read_fields(call: Call) -> dict[str, object]:
     if call.fields is None:
         call.fields = await bodies.read_fields(call.request, call.services.limits.body_s)
     return call.fields
+
+
+async def read_body(call: Call, schema: ma.Schema) -> dict[str, Any]:
+    """What the body says by this schema. Raises ``Refused``."""
+    fields = await read_fields(call)
+    return load(schema, fields, as_form=bodies.media_type(call.request) == bodies.FORM)
 
 
 async def sign_in(call: Call, token: str) -> Session:
@@ -110,9 +143,16 @@ async def find_session(edge: Edge, token: str, address: str) -> Session:
     entry = edge.services.directory.token(token_digest) or await _ask_for(edge, token, token_digest, address)
     if entry.expires_at is not None and entry.expires_at <= edge.services.now():
         raise Refused("invalid_token", EXPIRED)
-    if entry.org_id is None:
-        entry = replace(entry, org_id=edge.services.directory.account_org(entry.account_id))
-    return Session(token_digest, entry)
+    return Session(token_digest, _member(edge, entry))
+
+
+def _member(edge: Edge, entry: TokenEntry) -> TokenEntry:
+    """The same with the organization that its account is a member of now, and as what."""
+    if entry.subject != "account" or entry.account_id is None or entry.org_id is not None:
+        return entry
+    membership = edge.services.directory.membership(entry.account_id)
+    org_id, role = membership or (None, None)
+    return replace(entry, org_id=org_id, role=role)
 
 
 async def _ask_for(edge: Edge, token: str, token_digest: str, address: str) -> TokenEntry:
@@ -135,23 +175,50 @@ async def _ask_for(edge: Edge, token: str, token_digest: str, address: str) -> T
         client=found["client"],
         expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
         org_id=found.get("org_id"),
+        role=found.get("role"),
+        subject=found.get("subject", "account"),
+        customer_id=found.get("customer_id"),
+        product_id=found.get("product_id"),
+        scope=found.get("scope", ""),
     )
 
 
-def _find_owner(call: Call) -> None:
-    directory, permission = call.services.directory, call.route.permission
+async def _find_owner(call: Call) -> None:
+    """The thing in the path, if the caller may do this to it; what may not be seen is missed as what does not exist."""
+    directory = call.services.directory
     if "product" in call.params:
         product = directory.product(call.params["product"]) if len(call.params["product"]) <= MAX_REF else None
-        if product is None or not allowed(permission, call.caller, product.org_id):
-            raise NotFound(NO_PRODUCT)
+        _judged(call, Thing(product.org_id, product.product_id) if product else Thing(), NO_PRODUCT)
         call.product_entry = product
     elif "org" in call.params:
         org = directory.org(call.params["org"]) if len(call.params["org"]) <= MAX_REF else None
-        if org is None or not allowed(permission, call.caller, org.org_id):
-            raise NotFound(NO_ORGANIZATION)
+        _judged(call, Thing(org.org_id) if org else Thing(), NO_ORGANIZATION)
         call.org_entry = org
-    elif not allowed(permission, call.caller, None):
-        raise NotFound(NO_PRODUCT)
+    elif "device" in call.params:
+        call.device_entry = await kept_device(call)
+    else:
+        _judged(call, Thing(), NO_PRODUCT)
+
+
+def must_also(call: Call, permission: str, thing: Thing) -> None:
+    """One of ``Route.also``. Raises ``Refused`` ``permission_denied``."""
+    if permission not in (call.route.permission, *call.route.also):
+        raise Misuse(f"{call.route.path} does not say that it asks {permission}, too")
+    if judge(permission, call.caller, thing) != "yes":
+        raise forbidden(permission)
+
+
+def _judged(call: Call, thing: Thing, missing: str) -> None:
+    judged(call, call.route.permission, thing, missing)
+
+
+def judged(call: Call, permission: str, thing: Thing, missing: str) -> None:
+    """Raises ``Refused`` for what the caller may see and not do, ``NotFound`` for what it may not see."""
+    match judge(permission, call.caller, thing):
+        case "forbidden":
+            raise forbidden(permission)
+        case "hidden":
+            raise NotFound(missing)
 
 
 async def _wait(edge: Edge, position: Position) -> bool:

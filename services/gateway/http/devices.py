@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.gateway.http import past
-from services.gateway.http.auth import WAIT_S
+from services.gateway.http import device_calls, flashing, past
+from services.gateway.http.auth import WAIT_S, read_body
 from services.gateway.http.calls import Call
-from services.gateway.http.errors import NO_DEVICE
-from shared.errors import NotFound, Refused
-from shared.ids import DeviceId, device_id
+from services.gateway.http.named_devices import device_in_path, device_of_product
+from services.gateway.http.requests import DeviceUpdate
+from shared.auth.permissions import Thing
+from shared.errors import Refused
+from shared.ids import device_id
 
 FILTERS = ("device_id", "name", "quarantined", "online", "owner", "firmware_version", "development")
 TOKENS_S = 30.0
-
-
-def device_in_path(call: Call) -> DeviceId:
-    """The device ID in the path; whatever is none is not a device of this product."""
-    found = device_id(call.params["device"])
-    if found is None:
-        raise NotFound(NO_DEVICE)
-    return found
 
 
 async def list_devices(call: Call) -> Any:
@@ -68,20 +62,23 @@ async def read_why(call: Call) -> Any:
 
 
 async def update_device(call: Call) -> Any:
-    changes = dict(call.body)
-    if "signal" in changes:
-        raise Refused("not_supported", "signal: Devices cannot be made to signal yet.")
+    if flashing.brings_file(call):
+        return await flashing.flash_file(
+            call, "devices.flash", Thing(call.product.org_id, call.product.product_id), device_of_product(call)
+        )
+    changes = await read_body(call, DeviceUpdate())
+    on = changes.pop("signal", None)
     if changes.get("desired_firmware_version") is None and changes.pop("flash", False):
         raise Refused("invalid_request", "flash: Needs desired_firmware_version, the version to lock to.")
-    if not changes:
+    if not changes and on is None:
         raise Refused("invalid_request", "The body names nothing that can be changed.")
-    return await call.ask(
-        "devices",
-        "update_device",
-        product_id=call.product.product_id,
-        device_id=device_in_path(call),
-        changes=changes,
-    )
+    device = device_in_path(call)
+    done = {} if on is None else await device_calls.signal(call, device_of_product(call), on)
+    if not changes:
+        return done
+    product_id = call.product.product_id
+    asked = await call.ask("devices", "update_device", product_id=product_id, device_id=device, changes=changes)
+    return {**done, **asked}
 
 
 async def remove_device(call: Call) -> Any:

@@ -3,42 +3,9 @@ made from them. One flat table, and therefore longer than other modules."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import marshmallow as ma
 
-from services.gateway.http.fields import Document
-
-NULL: dict[str, Any] = {"required": True, "allow_none": True}
-
-
-def _text(**options: Any) -> ma.fields.String:
-    return ma.fields.String(**{"required": True, **options})
-
-
-def _whole(**options: Any) -> ma.fields.Integer:
-    return ma.fields.Integer(strict=True, **{"required": True, **options})
-
-
-def _flag(**options: Any) -> ma.fields.Boolean:
-    return ma.fields.Boolean(truthy={True}, falsy={False}, **{"required": True, **options})
-
-
-def _time(**options: Any) -> ma.fields.String:
-    iso = ma.validate.Regexp(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
-    return ma.fields.String(validate=iso, metadata={"format": "date-time"}, **{"required": True, **options})
-
-
-def _list(inner: Any, **options: Any) -> ma.fields.List[Any]:
-    return ma.fields.List(inner, **{"required": True, **options})
-
-
-def _of(schema: Any, **options: Any) -> ma.fields.Nested:
-    return ma.fields.Nested(schema, **{"required": True, **options})
-
-
-def _any_object(**options: Any) -> ma.fields.Dict:
-    return ma.fields.Dict(keys=ma.fields.String(), **{"required": True, **options})
+from services.gateway.http.fields import NULL, Document, any_object, flag, list_of, of, string, time, whole
 
 
 class Error(ma.Schema):
@@ -47,14 +14,25 @@ class Error(ma.Schema):
     class Meta:
         unknown = ma.INCLUDE
 
-    ok = _flag()
-    error = _text()
-    error_description = _text()
-    errors = _list(_text(), required=False)
+    ok = flag()
+    error = string()
+    error_description = string()
+    errors = list_of(string(), required=False)
 
 
 class Ok(Document):
-    ok = _flag()
+    ok = flag()
+
+
+class BuildTargets(Document):
+    targets = list_of(any_object())
+    platforms = any_object()
+    default_versions = any_object()
+
+
+class SystemVersions(Document):
+    versions = list_of(any_object())
+    meta = any_object()
 
 
 class Health(ma.Schema):
@@ -63,394 +41,519 @@ class Health(ma.Schema):
     class Meta:
         unknown = ma.INCLUDE
 
-    ok = _flag()
+    ok = flag()
 
 
 class TokenGrant(Document):
-    token_type = _text()
-    access_token = _text()
-    expires_in = _whole()
-    refresh_token = _text()
+    token_type = string()
+    access_token = string()
+    expires_in = whole()
+    refresh_token = string()
+    scope = string(required=False)
 
 
 class ListedToken(Document):
-    id = _text()
-    token = _text(metadata={"description": "masked down to its last four characters"})
-    expires_at = _time(**NULL)
-    client = _text()
-    created_at = _time()
+    id = string()
+    token = string(metadata={"description": "masked down to its last four characters"})
+    expires_at = time(**NULL)
+    client = string()
+    created_at = time()
 
 
 class OrgReference(Document):
-    id = _text()
-    slug = _text()
+    id = string()
+    slug = string()
 
 
 class CurrentToken(Document):
-    expires_at = _time(**NULL)
-    client = _text()
-    client_id = _text()
-    scopes = _list(_text())
-    orgs = _list(_of(OrgReference))
+    expires_at = time(**NULL)
+    client = string()
+    client_id = string()
+    scopes = list_of(string())
+    orgs = list_of(of(OrgReference))
 
 
 class NamedOrg(OrgReference):
-    name = _text()
+    name = string()
 
 
 class Membership(Document):
-    org = _of(NamedOrg)
+    org = of(NamedOrg)
     role = ma.fields.Raw(required=True)
 
 
 class Mfa(Document):
-    enabled = _flag()
+    enabled = flag()
 
 
 class User(Document):
-    username = _text()
-    subscription_ids = _list(_text())
-    account_info = _any_object()
-    mfa = _of(Mfa)
-    tos = _whole()
-    memberships = _list(_of(Membership))
-    scim_provisioned = _flag()
-    no_password = _flag()
-    wifi_device_count = _whole()
-    cellular_device_count = _whole()
+    username = string()
+    email_verified = flag()
+    subscription_ids = list_of(string())
+    account_info = any_object()
+    mfa = of(Mfa)
+    tos = whole()
+    memberships = list_of(of(Membership))
+    scim_provisioned = flag()
+    no_password = flag()
+    wifi_device_count = whole()
+    cellular_device_count = whole()
 
 
 class Owner(Document):
-    username = _text()
+    username = string()
 
 
 class Subscription(Document):
-    state = _text(**NULL)
-    reason = _text(**NULL)
-    plan = _text(**NULL)
+    state = string(**NULL)
+    reason = string(**NULL)
+    plan = string(**NULL)
 
 
 class Organization(Document):
-    id = _text()
-    name = _text()
-    slug = _text()
-    created_at = _time()
-    owner = _of(Owner)
-    subscription = _of(Subscription)
+    id = string()
+    name = string()
+    slug = string()
+    created_at = time()
+    owner = of(Owner)
+    subscription = of(Subscription)
 
 
 class OrganizationAnswer(Document):
-    ok = _flag()
-    organization = _of(Organization)
+    ok = flag()
+    organization = of(Organization)
 
 
 class Organizations(Document):
-    ok = _flag()
-    organizations = _list(_of(Organization))
+    ok = flag()
+    organizations = list_of(of(Organization))
 
 
 class Product(Document):
-    id = _whole()
-    platform_id = _whole()
-    device_type = _text()
-    name = _text()
-    slug = _text()
-    description = _text()
-    type = _text()
-    hardware_version = _text(**NULL)
-    organization = _text()
-    org = _text()
-    config_id = _text(**NULL)
-    requires_activation_codes = _flag()
-    latest_firmware_version = _whole(**NULL)
-    groups = _list(_text())
-    settings = _any_object()
+    id = whole()
+    platform_id = whole()
+    device_type = string()
+    name = string()
+    slug = string()
+    description = string()
+    type = string()
+    hardware_version = string(**NULL)
+    organization = string()
+    org = string()
+    config_id = string(**NULL)
+    requires_activation_codes = flag()
+    latest_firmware_version = whole(**NULL)
+    groups = list_of(string())
+    settings = any_object()
     device_protection = ma.fields.Raw(**NULL)
     subscription_id = ma.fields.Raw(**NULL)
     mb_limit = ma.fields.Raw(**NULL)
-    created_at = _time()
+    created_at = time()
 
 
 class ProductAnswer(Document):
-    product = _of(Product)
+    product = of(Product)
 
 
 class ProductCreated(Document):
-    ok = _flag()
-    product = _of(Product)
+    ok = flag()
+    product = of(Product)
 
 
 class Products(Document):
-    products = _list(_of(Product))
+    products = list_of(of(Product))
+
+
+class DeviceAccess(Document):
+    """How devices of a product get in."""
+
+    trust_first_key = flag()
+    tls_only = flag()
+    provisioning = string(metadata={"description": "off, imported or create"})
+    provisioning_key = string(**NULL)
+    claim_without_secret = flag()
+    firmware_name = string()
+    version_width = whole()
+
+
+class AccessAnswer(Document):
+    device_access = of(DeviceAccess)
+
+
+class AccessConfigured(AccessAnswer):
+    ok = flag()
+
+
+class ProvisioningKey(Document):
+    ok = flag()
+    key = string()
+    secret = string(metadata={"description": "shown this once"})
+
+
+class DeviceAuthority(Document):
+    """Who signs certificates of an organization's devices."""
+
+    id = string()
+    certificate = string(metadata={"description": "PEM"})
+    fingerprint = string(metadata={"description": "SHA-256 of the certificate, hex"})
+    names_devices = flag()
+    subject = string()
+    expires_at = time()
+    created_at = time()
+
+
+class DeviceAuthorities(Document):
+    device_authorities = list_of(of(DeviceAuthority))
+
+
+class DeviceAuthorityAdded(Document):
+    ok = flag()
+    device_authority = of(DeviceAuthority)
 
 
 class AsOf(Document):
     """The last event of a past moment; null before the first one."""
 
-    position = _whole(**NULL)
-    at = _time(**NULL)
+    position = whole(**NULL)
+    at = time(**NULL)
 
 
 class Progress(Document):
-    events_done = _whole()
-    events_total = _whole(metadata={"description": "at most: counted in positions"})
+    events_done = whole()
+    events_total = whole(metadata={"description": "at most: counted in positions"})
 
 
 class Building(Document):
     """The past is being built; ask again."""
 
-    ok = _flag()
-    building = _of(Progress)
+    ok = flag()
+    building = of(Progress)
 
 
 class DeviceCounts(Document):
-    total = _whole()
-    online = _whole()
-    quarantined = _whole()
-    development = _whole()
+    total = whole()
+    online = whole()
+    quarantined = whole()
+    development = whole()
 
 
 class VersionCount(Document):
-    version = _whole(**NULL)
-    device_count = _whole()
+    version = whole(**NULL)
+    device_count = whole()
 
 
 class CustomerCounts(Document):
-    total = _whole()
-    with_device = _whole()
-    active = _whole()
+    total = whole()
+    with_device = whole()
+    active = whole()
 
 
 class Statistics(Document):
-    devices = _of(DeviceCounts)
-    firmware = _list(_of(VersionCount))
-    customers = _of(CustomerCounts)
-    usage = _list(_any_object())
-    errors = _list(_any_object())
+    devices = of(DeviceCounts)
+    firmware = list_of(of(VersionCount))
+    customers = of(CustomerCounts)
+    usage = list_of(any_object())
+    errors = list_of(any_object())
 
 
 class Figures(Document):
     """Counters of a fleet at one moment."""
 
-    as_of = _of(AsOf)
-    devices = _of(DeviceCounts)
-    firmware = _list(_of(VersionCount))
+    as_of = of(AsOf)
+    devices = of(DeviceCounts)
+    firmware = list_of(of(VersionCount))
 
 
 class DeviceDifference(Document):
-    id = _text()
-    what = _list(_text(), metadata={"description": "imported, removed, or fields of the device"})
-    before = _any_object(allow_none=True)
-    after = _any_object(allow_none=True)
+    id = string()
+    what = list_of(string(), metadata={"description": "imported, removed, or fields of the device"})
+    before = any_object(allow_none=True)
+    after = any_object(allow_none=True)
 
 
 class ChangesMeta(Document):
-    per_page = _whole()
-    next = _text(**NULL, metadata={"description": "there may be more, also behind a page that is not full"})
+    per_page = whole()
+    next = string(**NULL, metadata={"description": "there may be more, also behind a page that is not full"})
 
 
 Changes = Document.from_dict(
     {
-        "from": _of(Figures),
-        "to": _of(Figures),
-        "changes": _list(_of(DeviceDifference)),
-        "meta": _of(ChangesMeta),
+        "from": of(Figures),
+        "to": of(Figures),
+        "changes": list_of(of(DeviceDifference)),
+        "meta": of(ChangesMeta),
     },
     name="Changes",
 )
 
 
 class FirmwareUpdate(Document):
-    version = _whole()
-    attempt = _whole(**NULL)
-    state = _text(**NULL)
-    percent = _whole(**NULL)
-    failures = _whole(**NULL)
-    reason = _text(**NULL)
+    version = whole()
+    attempt = whole(**NULL)
+    state = string(**NULL)
+    percent = whole(**NULL)
+    failures = whole(**NULL)
+    reason = string(**NULL)
 
 
 class Device(Document):
-    id = _text()
-    name = _text(**NULL)
-    notes = _text(**NULL)
-    product_id = _whole()
-    platform_id = _whole()
-    online = _flag()
-    connected = _flag()
-    last_heard = _time(**NULL)
-    last_handshake_at = _time(**NULL)
-    last_ip_address = _text(**NULL)
-    firmware_product_id = _whole(**NULL)
-    firmware_version = _whole(**NULL)
-    desired_firmware_version = _whole(**NULL)
-    targeted_firmware_release_version = _whole(**NULL)
-    development = _flag()
-    quarantined = _flag()
-    denied = _flag()
-    groups = _list(_text())
-    owner = _text(**NULL)
-    user_id = _text(required=False)
-    customer_id = _text(required=False)
+    id = string()
+    name = string(**NULL)
+    notes = string(**NULL)
+    product_id = whole()
+    platform_id = whole()
+    online = flag()
+    connected = flag()
+    last_heard = time(**NULL)
+    last_handshake_at = time(**NULL)
+    last_ip_address = string(**NULL)
+    firmware_product_id = whole(**NULL)
+    firmware_version = whole(**NULL)
+    desired_firmware_version = whole(**NULL)
+    targeted_firmware_release_version = whole(**NULL)
+    development = flag()
+    quarantined = flag()
+    denied = flag()
+    groups = list_of(string())
+    owner = string(**NULL)
+    user_id = string(required=False)
+    customer_id = string(required=False)
     functions = ma.fields.Raw(allow_none=True)
     variables = ma.fields.Raw(allow_none=True)
-    status = _text()
-    cellular = _flag()
+    status = string()
+    cellular = flag()
     last_app = ma.fields.Raw(**NULL)
-    serial_number = _text(required=False)
-    iccid = _text(required=False)
-    last_iccid = _text(required=False)
-    imei = _text(required=False)
-    system_firmware_version = _text(required=False)
-    current_build_target = _text(required=False)
-    default_build_target = _text(required=False)
-    firmware_updates_enabled = _flag()
-    firmware_updates_forced = _flag()
-    firmware_update = _of(FirmwareUpdate, allow_none=True, metadata={"description": "the last attempt, FW-7"})
+    serial_number = string(required=False)
+    iccid = string(required=False)
+    last_iccid = string(required=False)
+    imei = string(required=False)
+    system_firmware_version = string(required=False)
+    current_build_target = string(required=False)
+    default_build_target = string(required=False)
+    firmware_updates_enabled = flag()
+    firmware_updates_forced = flag()
+    firmware_update = of(FirmwareUpdate, allow_none=True, metadata={"description": "the last attempt, FW-7"})
 
 
 class WhyLink(Document):
     """An event of a chain: what happened, who did it, and what it answers."""
 
-    at = _time()
-    type = _text()
-    stream = _text()
-    version = _whole(metadata={"description": "its number in the stream"})
-    position = _whole()
-    event_id = _text()
-    actor = _text(metadata={"description": "a team member's address, or account:, device: or system: with an id"})
-    command_id = _text()
-    correlation_id = _text()
-    cause = _text(**NULL, metadata={"description": "the id of the event that it answers"})
-    source = _text()
-    text = _text()
+    at = time()
+    type = string()
+    stream = string()
+    version = whole(metadata={"description": "its number in the stream"})
+    position = whole()
+    event_id = string()
+    actor = string(metadata={"description": "a team member's address, or account:, device: or system: with an id"})
+    command_id = string()
+    correlation_id = string()
+    cause = string(**NULL, metadata={"description": "the id of the event that it answers"})
+    source = string()
+    text = string()
 
 
 class WhyAspect(Document):
-    aspect = _text(
+    aspect = string(
         validate=ma.validate.OneOf(("membership", "owner", "lock", "presence", "version", "update", "target"))
     )
-    value = _any_object(allow_none=True)
-    text = _text()
-    chain = _list(_of(WhyLink), metadata={"description": "oldest first, at most 20"})
+    value = any_object(allow_none=True)
+    text = string()
+    chain = list_of(of(WhyLink), metadata={"description": "oldest first, at most 20"})
 
 
 class WhyRule(Document):
-    rule = _text()
-    released_version = _whole(**NULL)
-    target_version = _whole(**NULL)
-    delivery = _text(**NULL)
-    runs_released = _flag()
-    gets_released = _flag()
-    text = _text()
+    rule = string()
+    released_version = whole(**NULL)
+    target_version = whole(**NULL)
+    delivery = string(**NULL)
+    runs_released = flag()
+    gets_released = flag()
+    text = string()
 
 
 class Why(Document):
     """Why a device is as it is (EVT-3)."""
 
-    id = _text()
-    product_id = _whole(**NULL)
-    rule = _of(WhyRule, allow_none=True, metadata={"description": "null when it is a member no more"})
-    aspects = _list(_of(WhyAspect))
-    cut = _flag(metadata={"description": "older events exist that were not looked at, or were forgotten"})
+    id = string()
+    product_id = whole(**NULL)
+    rule = of(WhyRule, allow_none=True, metadata={"description": "null when it is a member no more"})
+    aspects = list_of(of(WhyAspect))
+    cut = flag(metadata={"description": "older events exist that were not looked at, or were forgotten"})
 
 
 class Meta(Document):
-    page = _whole()
-    per_page = _whole()
-    total = _whole()
-    total_pages = _whole()
+    page = whole()
+    per_page = whole()
+    total = whole()
+    total_pages = whole()
 
 
 class DevicesMeta(Meta):
-    next = _text(**NULL)
-    as_of = _of(AsOf, required=False)
+    next = string(**NULL)
+    as_of = of(AsOf, required=False)
 
 
 class Devices(Document):
-    devices = _list(_of(Device))
-    customers = _list(_any_object())
-    meta = _of(DevicesMeta)
+    devices = list_of(of(Device))
+    customers = list_of(any_object())
+    meta = of(DevicesMeta)
 
 
 class DeviceChange(Document):
-    """The fields that changed."""
+    """The fields that changed; ``status`` of a file that is being flashed."""
 
-    id = _text()
-    updated_at = _time()
-    name = _text(required=False, allow_none=True)
-    notes = _text(required=False, allow_none=True)
-    development = _flag(required=False)
-    groups = _list(_text(), required=False)
-    desired_firmware_version = _whole(required=False, allow_none=True)
-    denied = _flag(required=False)
-    quarantined = _flag(required=False)
+    id = string()
+    updated_at = time(required=False)
+    status = string(required=False)
+    name = string(required=False, allow_none=True)
+    notes = string(required=False, allow_none=True)
+    development = flag(required=False)
+    groups = list_of(string(), required=False)
+    desired_firmware_version = whole(required=False, allow_none=True)
+    denied = flag(required=False)
+    quarantined = flag(required=False)
+    connected = flag(required=False)
+    signaling = flag(required=False)
+
+
+class FunctionAnswer(Document):
+    id = string()
+    name = string(**NULL)
+    last_app = ma.fields.Raw(**NULL)
+    connected = flag()
+    return_value = whole(**NULL, metadata={"description": "null if the device returned no integer"})
+    result = ma.fields.Raw(metadata={"description": "all that it returned, if that is not an integer alone"})
+
+
+class CoreInfo(Document):
+    name = string(**NULL)
+    deviceID = string()  # noqa: N815 - the contract's spelling
+    connected = flag()
+    last_handshake_at = time(**NULL)
+    last_heard = time(**NULL)
+    last_app = ma.fields.Raw(**NULL)
+
+
+class VariableAnswer(Document):
+    """``at`` is there for a value that was not asked of the device now: when it was told."""
+
+    cmd = string()
+    name = string()
+    result = ma.fields.Raw(**NULL)
+    coreInfo = of(CoreInfo)  # noqa: N815
+    at = time(required=False)
+
+
+class Ping(Document):
+    online = flag()
+    ok = flag()
 
 
 class Problem(Document):
-    line = _whole()
-    text = _text()
-    code = _text()
-    reason = _text()
+    line = whole()
+    text = string()
+    code = string()
+    reason = string()
 
 
 class ImportReport(Document):
-    updated = _whole()
-    updatedDeviceIds = _list(_text())  # noqa: N815 - the contract's spelling
-    existingDeviceIds = _list(_text())  # noqa: N815
-    nonmemberDeviceIds = _list(_text())  # noqa: N815
-    invalidDeviceIds = _list(_text())  # noqa: N815
-    problems = _list(_of(Problem))
+    updated = whole()
+    updatedDeviceIds = list_of(string())  # noqa: N815 - the contract's spelling
+    existingDeviceIds = list_of(string())  # noqa: N815
+    nonmemberDeviceIds = list_of(string())  # noqa: N815
+    invalidDeviceIds = list_of(string())  # noqa: N815
+    keys_set = whole()
+    problems = list_of(of(Problem))
 
 
 class Import(Document):
-    id = _text()
-    state = _text(validate=ma.validate.OneOf(("running", "done")))
-    lines_total = _whole()
-    lines_done = _whole()
-    updated = _whole()
-    existing = _whole()
-    refused = _whole()
+    id = string()
+    state = string(validate=ma.validate.OneOf(("running", "done")))
+    lines_total = whole()
+    lines_done = whole()
+    updated = whole()
+    existing = whole()
+    refused = whole()
+    keys_set = whole()
 
 
-ImportAnswer = Document.from_dict({"ok": _flag(), "import": _of(Import)}, name="ImportAnswer")
+ImportAnswer = Document.from_dict({"ok": flag(), "import": of(Import)}, name="ImportAnswer")
 
 
 class Problems(Document):
-    problems = _list(_of(Problem))
-    meta = _of(Meta)
+    problems = list_of(of(Problem))
+    meta = of(Meta)
+
+
+class DeviceKeySet(Document):
+    ok = flag()
+    algorithm = string(validate=ma.validate.OneOf(("rsa", "ecc")))
+
+
+class Attributes(Document):
+    """What the device reported and what is desired of it, each with the time of its last change."""
+
+    reported = any_object()
+    reported_at = any_object()
+    desired = any_object()
+    desired_at = any_object()
+
+
+class Misbehaviour(Document):
+    kind = string()
+    text = string(metadata={"description": "what was wrong, with the first bytes that the device sent"})
+    count = whole(metadata={"description": "how often since the one before of its kind"})
+    at = time()
+
+
+class Misbehaviours(Document):
+    """The last ten, the newest first."""
+
+    misbehaviours = list_of(of(Misbehaviour))
+
+
+class ClaimCode(Document):
+    claim_code = string(metadata={"description": "shown this once"})
+    device_ids = list_of(string(), metadata={"description": "devices that the caller has"})
 
 
 class DeviceToken(Document):
-    token = _text(metadata={"description": "shown this once"})
+    token = string(metadata={"description": "shown this once"})
 
 
 class NamedDeviceToken(DeviceToken):
-    id = _text()
+    id = string()
 
 
 class DeviceTokens(Document):
-    ok = _flag()
-    tokens = _list(_of(NamedDeviceToken))
+    ok = flag()
+    tokens = list_of(of(NamedDeviceToken))
 
 
 class Firmware(Document):
-    _id = _text()
-    version = _whole()
-    title = _text()
-    description = _text()
-    name = _text()
-    size = _whole()
-    uploaded_on = _time()
-    updated_at = _time()
-    uploaded_by = _of(Owner)
-    product_id = _whole()
-    product_default = _flag()
-    current = _flag()
-    groups = _list(_text())
-    mandatory = _flag()
-    device_count = _whole()
-    releasable = _flag()
+    _id = string()
+    version = whole()
+    title = string()
+    description = string()
+    name = string()
+    size = whole()
+    uploaded_on = time()
+    updated_at = time()
+    uploaded_by = of(Owner)
+    product_id = whole()
+    product_default = flag()
+    current = flag()
+    groups = list_of(string())
+    mandatory = flag()
+    device_count = whole()
+    releasable = flag()
+
+
+class FirmwareUploaded(Firmware):
+    warnings = list_of(
+        string(), required=False, metadata={"description": "What to look at before this version is released."}
+    )
 
 
 class FirmwareReleased(Firmware):
-    ok = _flag()
+    ok = flag()

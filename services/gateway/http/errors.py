@@ -2,6 +2,7 @@
 
 ===============  ======  ===========================================================
 ``Refused``      400     or what ``STATUS_OF_CODE`` says for its code
+``TooMany``      429     with Retry-After and what is left (``limits``)
 ``NotFound``     404     ``error`` is the sentence itself where clients show that
 ``Conflict``     409     ``conflict``
 ``Unavailable``  503     ``unavailable``, with Retry-After; ``Unknown`` says that it may have happened
@@ -12,6 +13,7 @@ all others       500     ``server_error`` with a reference that the log has, too
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -20,6 +22,8 @@ import msgspec
 from starlette.responses import Response
 
 from services.gateway.http.answers import json_answer
+from services.gateway.http.limits import TooMany
+from shared.auth.permissions import refusal
 from shared.errors import Conflict, NotFound, Refused, Unavailable, Unknown
 
 log = logging.getLogger(__name__)
@@ -30,9 +34,11 @@ STATUS_OF_CODE = {
     "subscription_inactive": 402,
     "card_declined": 402,
     "permission_denied": 403,
+    "Permission Denied": 403,
     "timeout": 408,
     "too_large": 413,
     "too_many_requests": 429,
+    "busy": 429,
 }
 HEADERS_OF_STATUS = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -45,7 +51,10 @@ NO_PRODUCT = "Product not found."
 NO_ORGANIZATION = "Organization not found."
 NO_FIRMWARE = "Firmware not found."
 NO_DEVICE = "Device not found for this product"
-SENTENCES = frozenset({NO_PRODUCT, NO_FIRMWARE, NO_DEVICE})
+NO_SUCH_DEVICE = "device does not exist"
+NO_VARIABLE = "Variable not found"
+NO_FUNCTION = re.compile(r"Function .{0,64} not found", re.DOTALL)
+SENTENCES = frozenset({NO_PRODUCT, NO_FIRMWARE, NO_DEVICE, NO_VARIABLE})
 """What clients read in ``error`` itself; other missing things are ``not_found``."""
 LISTED = frozenset({"username_taken", "invalid_username", "invalid_password", "unknown_user", "bad_password"})
 """Codes whose body repeats the text in ``errors``, where older clients look first."""
@@ -54,10 +63,14 @@ LISTED = frozenset({"username_taken", "invalid_username", "invalid_password", "u
 def error_answer(error: Exception) -> Response:
     """The answer for whatever a handler raised; unexpected ones are logged here, and only here."""
     match error:
+        case TooMany(code=code, reason=reason):
+            answer = _answer(STATUS_OF_CODE[code], code, reason)
+            answer.headers.update(error.headers())
+            return answer
         case Refused(code=code, reason=reason):
             return _answer(STATUS_OF_CODE.get(code, 400), code, reason, _detail(error))
         case NotFound(reason=reason):
-            return _answer(404, reason if reason in SENTENCES else "not_found", reason)
+            return _answer(404, reason if reason in SENTENCES or NO_FUNCTION.fullmatch(reason) else "not_found", reason)
         case Conflict():
             return _answer(409, "conflict", "Somebody else changed it at the same time; look at it and try again.")
         case Unknown():
@@ -71,6 +84,21 @@ def error_answer(error: Exception) -> Response:
     reference = uuid4().hex[:12]
     log.error("request failed, reference %s", reference, exc_info=error)
     return _answer(500, "server_error", f"Something went wrong on our side; its reference is {reference}.")
+
+
+def forbidden(permission: str) -> Refused:
+    """The error for whoever may see a thing, but not do this to it (contract 1.6)."""
+    return Refused("permission_denied", refusal(permission))
+
+
+def no_function(name: str) -> NotFound:
+    """The error for a function that a device does not have."""
+    return NotFound(f"Function {name[:64]} not found")
+
+
+def no_prefix() -> Refused:
+    """The error for public events without a word of which (contract 12.2)."""
+    return Refused("event prefix filter is required", "Name the beginning of the events: /v1/events/PREFIX.")
 
 
 def no_route() -> Response:

@@ -1,4 +1,5 @@
-"""marshmallow fields that read JSON and forms alike (contract 1.4), and how their complaints become a sentence."""
+"""marshmallow fields: those of what comes in, which read JSON and forms alike (contract 1.4), those of answers, all of
+them required, and how complaints become a sentence."""
 
 from __future__ import annotations
 
@@ -47,6 +48,25 @@ class Flag(ma.fields.Boolean):
         super().__init__(truthy={True, "true", "1"}, falsy={False, "false", "0"}, **options)
 
 
+class Items(ma.fields.List[Any]):
+    """A list of what comes in: how many there are is judged before the first of them is looked at, which takes its
+    time and lets nobody else have the gateway."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list | dict):  # whose keys would be taken for a list
+            self._validate(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Named(ma.fields.Dict):
+    """The same of an object whose names nobody knows beforehand."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, dict):
+            self._validate(value)
+        return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]  # marshmallow has none here
+
+
 class Request(ma.Schema):
     """Base of what comes in: unknown fields are ignored."""
 
@@ -59,6 +79,46 @@ class Document(ma.Schema):
 
     class Meta:
         unknown = ma.RAISE
+
+
+NULL: dict[str, Any] = {"required": True, "allow_none": True}
+"""Options of a field of an answer that is null where there is nothing to say."""
+
+
+def string(**options: Any) -> ma.fields.String:
+    """Text."""
+    return ma.fields.String(**{"required": True, **options})
+
+
+def whole(**options: Any) -> ma.fields.Integer:
+    """An integer."""
+    return ma.fields.Integer(strict=True, **{"required": True, **options})
+
+
+def flag(**options: Any) -> ma.fields.Boolean:
+    """A boolean."""
+    return ma.fields.Boolean(truthy={True}, falsy={False}, **{"required": True, **options})
+
+
+def time(**options: Any) -> ma.fields.String:
+    """A time of the contract."""
+    iso = ma.validate.Regexp(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
+    return ma.fields.String(validate=iso, metadata={"format": "date-time"}, **{"required": True, **options})
+
+
+def list_of(inner: Any, **options: Any) -> ma.fields.List[Any]:
+    """A list."""
+    return ma.fields.List(inner, **{"required": True, **options})
+
+
+def of(schema: Any, **options: Any) -> ma.fields.Nested:
+    """An object."""
+    return ma.fields.Nested(schema, **{"required": True, **options})
+
+
+def any_object(**options: Any) -> ma.fields.Dict:
+    """An object with names that nobody knows beforehand."""
+    return ma.fields.Dict(keys=ma.fields.String(), **{"required": True, **options})
 
 
 def load(schema: ma.Schema, data: Mapping[str, Any], *, as_form: bool = False) -> dict[str, Any]:

@@ -57,6 +57,7 @@ async def upload_version(call: Call) -> Any:
         "upload_version",
         timeout_s=UPLOAD_S,
         product_id=call.product.product_id,
+        version_width=call.product.version_width,
         **stated,
         file_name=uploaded.file_name or "firmware.bin",
         sha256=sha256,
@@ -74,6 +75,27 @@ async def read_version(call: Call) -> Any:
 
 def _without_digest(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "sha256"}
+
+
+async def describe_version(call: Call) -> Any:
+    number = _version_in_path(call)
+    return await call.ask(
+        "firmware", "describe_version", product_id=call.product.product_id, version=number, **call.body
+    )
+
+
+async def delete_version(call: Call) -> Any:
+    number = _version_in_path(call)
+    return await call.ask("firmware", "delete_version", product_id=call.product.product_id, version=number)
+
+
+async def read_impact(call: Call) -> Any:
+    """What releasing a version would mean, without doing it."""
+    query, product_id = call.query, call.product.product_id
+    version, names = query["firmware_version"], [one.strip() for one in query["groups"].split(",") if one.strip()]
+    await call.ask("firmware", "get_version", product_id=product_id, version=version)
+    asked = {"version": version, "product_default": query.get("product_default", not names), "groups": names}
+    return {"devices": {"firmware_update": await call.ask("devices", "update_impact", product_id=product_id, **asked)}}
 
 
 async def download_version(call: Call) -> Response:
@@ -112,14 +134,13 @@ def attachment(name: str) -> str:
 
 async def release_version(call: Call) -> Any:
     body = call.body
-    if body.get("groups"):
-        raise Refused("not_supported", "groups: Releases to groups are not supported yet.")
     released = await call.ask(
         "firmware",
         "release_version",
         product_id=call.product.product_id,
         version=body["version"],
-        product_default=body.get("product_default", True),
+        product_default=body.get("product_default"),
+        groups=body.get("groups"),
         intelligent=body["intelligent"],
     )
     return {**released, "ok": True}

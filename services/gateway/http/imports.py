@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import codecs
 import re
 from typing import Any
 
 from services.gateway.http import bodies
-from services.gateway.http.auth import read_fields
+from services.gateway.http.auth import read_body
 from services.gateway.http.calls import Call
 from services.gateway.http.fields import load
 from services.gateway.http.requests import DeviceImport
 from services.gateway.http.uploads import BlobSink, Memory, Sink, receive_upload
+from shared.device_keys import parse_public_key
 from shared.errors import NotFound, Refused
+from shared.ids import device_id
 
 MAX_LINES = 10_000
 MAX_SYNC_BYTES = 4_194_304
 MAX_IMPORT_BYTES = 268_435_456
-MAX_LINE = 512
-"""Characters of a line that are passed on; no device ID is longer."""
+MAX_LINE = 640
+"""Characters of a line that are passed on; no device ID with its key is longer, and the importer sees what is."""
 IMPORT_S = 60.0
 NO_IMPORT = "Import not found."
 NO_IDS = "The import names no device ID."
@@ -127,10 +130,17 @@ async def _receive(call: Call, sink: Sink, max_bytes: int, too_large: str) -> bo
         except Refused:
             await sink.abort()
             raise
-    as_form = bodies.media_type(call.request) == bodies.FORM
-    body = load(DeviceImport(), await read_fields(call), as_form=as_form)
-    await sink.write(body.get("id", "").strip().encode())
+    body = await read_body(call, DeviceImport())
+    await sink.write(_line(body.get("id", "").strip(), body["public_key"] or "").encode())
     return bool(body["force"])
+
+
+def _line(named: str, key: str) -> str:
+    """The line of a file that says the same. Raises ``Refused`` with ``invalid_key``: one device without the key that
+    it was sent with is of no use."""
+    if device_id(named) is None or not key.strip():
+        return named
+    return f"{named},{base64.b64encode(parse_public_key(key)[1]).decode()}"
 
 
 def _import_in_path(call: Call) -> str:

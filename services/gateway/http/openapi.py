@@ -11,12 +11,26 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
 from services.gateway.http.bodies import FORM, MULTIPART
-from services.gateway.http.calls import POSITION_HEADER, REPEAT_HEADER, Route
+from services.gateway.http.calls import LAST_ID_HEADER, POSITION_HEADER, REPEAT_HEADER, STREAM, Route
 from services.gateway.http.documents import Building, Error
-from shared.auth.permissions import role_for
+from services.gateway.http.requests import CallQuery
+from shared.auth.permissions import rule_of
 
 JSON = "application/json"
-_POSITION = {"description": "what has been seen, for reads of one's own writes", "schema": {"type": "integer"}}
+HTML = "text/html"
+_POSITION = {
+    "description": "what has been seen, for reads of one's own writes",
+    "schema": {"type": "integer", "minimum": 0},
+}
+_LAST_ID = {
+    "description": "the id of the last event that came: the stream goes on behind it; whoever sends this or accepts "
+    "text/event-stream gets ids, but for /v1/events",
+    "schema": {"type": "string"},
+}
+_REDIRECT = {
+    "description": "the browser goes where the client is registered",
+    "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri"}}},
+}
 _BUILDING = {"content": {JSON: {"schema": Building}}}
 _UPLOADED_FILE = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
 
@@ -48,7 +62,7 @@ def describe(routes: Iterable[Route], version: str) -> Mapping[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    signed_in = role_for(route.permission) != "anonymous"
+    signed_in = rule_of(route.permission).to != "anonymous"
     operation: dict[str, Any] = {
         "summary": route.summary,
         "x-permission": route.permission,
@@ -56,7 +70,8 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {
             str(route.status): _answer(route),
             **({"202": {"description": "the past is being built; ask again", **_BUILDING}} if route.past else {}),
-            "default": {"description": "an error", "content": _json(Error)},
+            **({"302": _REDIRECT} if route.redirects else {}),
+            "default": {"description": "an error", "content": {**_page(route), **_json(Error)}},
         },
     }
     if signed_in:
@@ -72,6 +87,8 @@ def _parameters(route: Route, signed_in: bool) -> list[Any]:
         parameters.append({"in": "query", "schema": type(route.query)})
     if signed_in:
         parameters.append({"in": "header", "name": POSITION_HEADER, **_POSITION})
+    if route.media_type == STREAM:
+        parameters.append({"in": "header", "name": LAST_ID_HEADER, **_LAST_ID})
     if signed_in and route.method != "GET":
         parameters.append({"in": "header", "name": REPEAT_HEADER, "schema": {"type": "string", "maxLength": 128}})
     return parameters
@@ -93,10 +110,20 @@ def _answer(route: Route) -> dict[str, Any]:
     if route.media_type != JSON:
         answer["content"] = {route.media_type: {"schema": {"type": "string"}}}
     elif route.response is not None:
-        answer["content"] = _json(route.response)
-    if role_for(route.permission) != "anonymous" and route.method != "GET":
+        answer["content"] = _json(route.response) if not isinstance(route.query, CallQuery) else _or_raw(route.response)
+    if rule_of(route.permission).to != "anonymous" and route.method != "GET":
         answer["headers"] = {POSITION_HEADER: _POSITION}
     return answer
+
+
+def _page(route: Route) -> dict[str, Any]:
+    """Pages say on the page what is wrong with a form."""
+    return {HTML: {"schema": {"type": "string"}}} if route.media_type == HTML else {}
+
+
+def _or_raw(schema: ma.Schema) -> dict[str, Any]:
+    raw = {"description": "only what the device answered, if format is raw"}
+    return {JSON: {"schema": {"anyOf": [schema, raw]}}}
 
 
 def _json(schema: ma.Schema | type[ma.Schema]) -> dict[str, Any]:

@@ -28,6 +28,11 @@ async def list_organizations(call: Call) -> Any:
     return {"ok": True, "organizations": [answer["organization"]]}
 
 
+async def change_organization(call: Call) -> Any:
+    answer = await call.ask("orgs", "rename_organization", org_id=call.org.org_id, name=call.body["name"])
+    return {"ok": True, "organization": answer["organization"]}
+
+
 async def read_organization(call: Call) -> Any:
     answer = await call.ask("orgs", "get_organization", org_id=call.org.org_id)
     return {"ok": True, "organization": answer["organization"]}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from services.gateway.devices.calls import Question
 from services.gateway.entries import DeviceEntry, OrgEntry, ProductEntry, TokenEntry
-from services.gateway.hub import EventFilter
+from services.gateway.history import Listed
+from services.gateway.hub import Hub
+from services.gateway.log_reading import Wanted
+from services.gateway.stream_reader import History as StreamHistory
 from shared.blobs import Blobs
 from shared.clock import Clock
 from shared.context import Context
+from shared.events.gateway import ServerPublished
+from shared.events.orgs import Role
+from shared.people.addresses import Addresses
 from shared.store.port import Position
 
 
@@ -28,7 +35,7 @@ class Directory(Protocol):
 
     def token(self, token_digest: str) -> TokenEntry | None: ...
 
-    def account_org(self, account_id: str) -> str | None: ...
+    def membership(self, account_id: str) -> tuple[str, Role] | None: ...
 
     def org(self, ref: str) -> OrgEntry | None: ...
 
@@ -38,32 +45,74 @@ class Directory(Protocol):
 
     async def wait_for(self, position: Position, timeout_s: float) -> bool: ...
 
+    async def exists(self, position: Position) -> bool: ...
+
+
+class Calls(Protocol):
+    """Questions to devices, on whichever gateway holds them."""
+
+    async def ask(self, device_id: str, question: Question, timeout_s: float, context: Context) -> Any:
+        """What the device answers. Raises ``Refused`` with one of the codes of ``devices.calls``, ``Unavailable``."""
+        ...
+
+    async def is_online(self, device_id: str, context: Context) -> bool: ...
+
+
+class Log(Protocol):
+    """What was published, kept and told to whoever listens on any gateway."""
+
+    def post(self, event: ServerPublished, actor: str) -> Awaitable[None]:
+        """Done when it is durable. Raises ``Unavailable``."""
+        ...
+
 
 class Subscription(Protocol):
-    """Iterates over ``PublishedEvent`` and, for a reader that was too slow, ``Missed``."""
+    """Iterates over ``PublishedEvent`` and, for a reader that was too slow, ``Missed``; over ``Placed`` for one that
+    comes back with ids."""
 
     def __aiter__(self) -> AsyncIterator[Any]: ...
 
     def close(self) -> None: ...
 
 
-class Hub(Protocol):
-    """Live events."""
+class History(StreamHistory, Protocol):
+    """What was published, as far as it is kept."""
 
-    def subscribe(self, filter: EventFilter, limit: int) -> Subscription: ...  # noqa: A002 - the hub's own word
+    async def list_newest(
+        self, product_id: int, before: Mapping[str, int] | None, wanted: Wanted, limit: int
+    ) -> Listed:
+        """A page of a product's log. Raises ``Unavailable``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may do here. ``*_per_s`` are refills of a bucket that holds ``*_burst``, by address."""
+    """What one client may do here. ``*_per_s`` are refills of a bucket that holds ``*_burst``, by address, and for
+    ``failed_names`` by the name that somebody logs in with, so that many addresses cannot guess one password.
+    ``streams_per_token`` is for somebody without a team altogether, too."""
 
     failed_logins_burst: float = 20
     failed_logins_per_s: float = 0.2
+    failed_names_burst: float = 100
+    failed_names_per_s: float = 0.05
+    hashing_at_once: int = 4
+    hashing_wait_s: float = 10.0
     sign_ups_burst: float = 30
     sign_ups_per_s: float = 0.5
+    calls_burst: float = 1_000
+    calls_per_s: float = 100
+    calls_by_address_burst: float = 5_000
+    calls_by_address_per_s: float = 500
+    calls_by_org_burst: float = 5_000
+    calls_by_org_per_s: float = 500
+    mails_burst: float = 20
+    mails_per_s: float = 0.1
+    published_burst: float = 100
+    published_per_s: float = 10
     unknown_tokens_burst: float = 100
     unknown_tokens_per_s: float = 5
     streams_per_token: int = 20
+    streams_per_organization: int = 1_000
     stream_queue: int = 1_000
     keep_alive_s: float = 9.0
     token_check_s: float = 10.0
@@ -71,10 +120,6 @@ class Limits:
     body_s: float = 30.0
     upload_idle_s: float = 30.0
     upload_s: float = 900.0
-
-
-PUBLIC_CLIENTS = frozenset({"particle", "particle-api", "particle-cli", "CLI2", "user"})
-"""OAuth clients that need no registration, any secret accepted (contract 2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +130,14 @@ class Services:
     bus: Bus
     directory: Directory
     hub: Hub
+    history: History
+    log: Log
+    calls: Calls
     blobs: Blobs
+    addresses: Addresses
     clock: Clock
     status: Callable[[], Mapping[str, Any]]
     gateway: str = "a"
-    clients: frozenset[str] = PUBLIC_CLIENTS
     limits: Limits = Limits()
 
     def now(self) -> datetime:

@@ -6,11 +6,14 @@ from typing import Any
 
 import marshmallow as ma
 
-from services.gateway.http.fields import Flag, Line, Request, Whole
+from services.gateway.devices.calls import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S
+from services.gateway.http.fields import Flag, Items, Line, Named, Request, Whole
 from shared.ids import MAX_FIRMWARE_VERSION
 
 MAX_PER_PAGE = 1_000
 MAX_PAGE = 1_000_000
+MAX_ATTRIBUTES = 1_024
+"""That one call names."""
 
 
 class AccountInfo(Request):
@@ -33,6 +36,10 @@ class TokenRequest(Request):
     username = Line(1_024)
     password = Line(4_096)
     refresh_token = Line(256)
+    scope = Line(512, allow_none=True, metadata={"description": "customer= and an address, for client_credentials"})
+    code = Line(256)
+    redirect_uri = Line(2_048)
+    code_verifier = Line(128)
     expires_in = Whole(0, 315_360_000, allow_none=True, metadata={"description": "seconds; 0: never"})
     expires_at = Line(64, allow_none=True, metadata={"description": "ISO 8601"})
 
@@ -61,6 +68,30 @@ class NewProduct(ProductFields):
         return inner if isinstance(inner, dict) else data
 
 
+class AccessChanges(Request):
+    """What is not named stays as it is."""
+
+    trust_first_key = Flag(
+        metadata={"description": "a device without a key on record keeps the first one that it shows"}
+    )
+    tls_only = Flag(metadata={"description": "MQTT without TLS is refused"})
+    provisioning = Line(16, metadata={"description": "off, imported or create"})
+    claim_without_secret = Flag(metadata={"description": "a device that opened itself is claimed by its ID alone"})
+    firmware_name = Line(
+        64,
+        allow_none=True,
+        metadata={"description": "the title that MQTT firmware reports; null: the product's number"},
+    )
+    version_width = Whole(0, 5, metadata={"description": "digits that versions are filled up to; 0: as they are"})
+
+
+class NewDeviceAuthority(Request):
+    certificate = Line(16_384, 1, required=True, metadata={"description": "one authority's certificate, PEM"})
+    names_devices = Flag(
+        load_default=False, metadata={"description": "a common name that is a device ID identifies the device"}
+    )
+
+
 class Paging(Request):
     page = Whole(1, MAX_PAGE, load_default=1)
     per_page = Whole(1, MAX_PER_PAGE, load_default=25)
@@ -72,27 +103,28 @@ class Paging(Request):
         return {"per_page": given["perPage"], **given} if "perPage" in given else given
 
 
-def _moment(**options: Any) -> Line:
+def moment(**options: Any) -> Line:
+    """A moment, as text."""
     return Line(64, metadata={"description": "a time with its zone (ISO 8601), or a position"}, **options)
 
 
 class AsOf(Request):
     """A past moment; without it, now."""
 
-    as_of = _moment()
+    as_of = moment()
 
 
 class Changes(Request):
     """Between two past moments, or from one until now."""
 
-    since = _moment(data_key="from", required=True)
-    until = _moment(data_key="to", load_default=None)
+    since = moment(data_key="from", required=True)
+    until = moment(data_key="to", load_default=None)
     after = Line(24, load_default=None, metadata={"description": "meta.next of the answer before"})
     per_page = Whole(1, 100, load_default=25)
 
 
 class DeviceQuery(Paging):
-    as_of = _moment()
+    as_of = moment()
     device_id = Line(64, data_key="deviceId", metadata={"description": "part of the id"})
     name = Line(128, data_key="deviceName", metadata={"description": "part of the name"})
     serial_number = Line(64, data_key="serialNumber", metadata={"description": "part of the serial number"})
@@ -120,9 +152,13 @@ class DeviceQuery(Paging):
 
 
 class DeviceImport(Request):
-    """One device as JSON or form; many as multipart with a part ``file``, one ID a line."""
+    """One device as JSON or form; many as multipart with a part ``file``: one ID a line, and behind it, if you like, a
+    comma and the device's public key (DER in base64)."""
 
     id = Line(1_024)
+    public_key = Line(
+        8_192, allow_none=True, load_default=None, metadata={"description": "the device's; PEM, or DER in base64"}
+    )
     force = Flag(load_default=False)
 
 
@@ -140,12 +176,43 @@ class DeviceUpdate(Request):
     name = Line(128, allow_none=True)
     notes = Line(4_000, allow_none=True)
     development = Flag()
-    groups = ma.fields.List(Line(64, 1), validate=ma.validate.Length(max=100))
+    groups = Items(Line(64, 1), validate=ma.validate.Length(max=100))
     desired_firmware_version = NullableVersion()
     flash = Flag()
     denied = Flag()
     quarantined = Flag()
-    signal = ma.fields.Raw(metadata={"description": "not supported yet"})
+    signal = Flag(metadata={"description": "1: the device shows itself, 0: it stops that"})
+
+
+class OwnDeviceUpdate(Request):
+    name = Line(128, allow_none=True)
+    notes = Line(4_000, allow_none=True)
+    signal = Flag(metadata={"description": "1: the device shows itself, 0: it stops that"})
+    app = ma.fields.Raw(metadata={"description": "of old clients; not supported"})
+
+
+class Waiting(Request):
+    timeout_s = Whole(
+        1, int(LONGEST_TIMEOUT_S), load_default=int(DEFAULT_TIMEOUT_S), metadata={"description": "for the device"}
+    )
+
+
+class CallQuery(Waiting):
+    format = Line(16, load_default="", metadata={"description": "raw: only what the device answered"})
+
+
+class VariableQuery(CallQuery):
+    fresh = Flag(load_default=False, metadata={"description": "ask the device, also where a value is known"})
+
+
+class FunctionArgument(Request):
+    args = ma.fields.Raw(allow_none=True, metadata={"type": "string"})
+    arg = ma.fields.Raw(allow_none=True, metadata={"type": "string", "description": "the same"})
+    params = ma.fields.Raw(allow_none=True, metadata={"description": "any JSON, for devices that take it"})
+
+
+class PingRequest(Request):
+    probe = Flag(load_default=False, metadata={"description": "ask the device, instead of looking for its connection"})
 
 
 class DeviceRemoval(Request):
@@ -153,7 +220,55 @@ class DeviceRemoval(Request):
 
 
 class DeviceIds(Request):
-    device_ids = ma.fields.List(Line(64), required=True, validate=ma.validate.Length(1, 1_000))
+    device_ids = Items(Line(64), required=True, validate=ma.validate.Length(1, 1_000))
+
+
+class DeviceKey(Request):
+    public_key = Line(8_192, 1, required=True, metadata={"description": "PEM, or DER in base64"})
+    algorithm = Line(16, allow_none=True, load_default=None, metadata={"description": "rsa or ecc, as the key is"})
+
+
+class Provisioning(Request):
+    """A device's key in the words of particle-cli; what it also sends is not needed."""
+
+    device_id = Line(64, data_key="deviceID", allow_none=True, load_default=None)
+    public_key = Line(8_192, 1, required=True, data_key="publicKey")
+    algorithm = Line(16, allow_none=True, load_default=None)
+
+
+class DeviceCertificate(Request):
+    """One of the two."""
+
+    certificate = Line(16_384, metadata={"description": "PEM"})
+    fingerprint = Line(128, metadata={"description": "SHA-256 of the certificate's DER in hex"})
+
+
+class DesiredAttributes(Request):
+    """What is not named stays as it is."""
+
+    desired = Named(
+        keys=ma.fields.String(),
+        load_default=dict,
+        validate=ma.validate.Length(max=MAX_ATTRIBUTES),
+        metadata={"description": "name and value; null removes it"},
+    )
+    removed = Items(Line(128), load_default=list, validate=ma.validate.Length(max=MAX_ATTRIBUTES))
+
+
+class NewClaimCode(Request):
+    """With a SIM's or a modem's number, that is the code."""
+
+    activation_code = Line(16, allow_none=True, load_default=None, metadata={"description": "of a private beta"})
+
+    iccid = Line(22, allow_none=True, load_default=None)
+    imei = Line(17, allow_none=True, load_default=None)
+
+
+class Publication(Request):
+    name = Line(64, 1, required=True)
+    data = Line(4_096, allow_none=True, load_default=None, metadata={"description": "at most 1024 bytes"})
+    private = Flag(load_default=True, allow_none=True)
+    ttl = Whole(0, 16_777_215, load_default=60, metadata={"description": "seconds"})
 
 
 class FirmwareUpload(Request):
@@ -167,5 +282,5 @@ class FirmwareUpload(Request):
 class FirmwareRelease(Request):
     version = Whole(0, 65_535, required=True)
     product_default = Flag()
-    groups = ma.fields.List(Line(64), validate=ma.validate.Length(max=100))
+    groups = Items(Line(64), validate=ma.validate.Length(max=100))
     intelligent = Flag(load_default=False)

@@ -12,8 +12,10 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from services.gateway.http.calls import STREAM
 from services.gateway.http.ports import Limits, Subscription
 from services.gateway.hub import Missed, PublishedEvent
+from services.gateway.stream_reader import Placed
 from shared.times import iso
 
 log = logging.getLogger(__name__)
@@ -21,32 +23,39 @@ log = logging.getLogger(__name__)
 PREAMBLE = b":ok\n\n"
 KEEP_ALIVE = b"\n"
 MISSED_EVENT = "flotilla/missed"
-"""The name of the event that tells a slow reader how many it did not get."""
+"""The name of the event that tells a reader how many it did not get, or that nobody knows."""
+MISSED_OF_CUSTOMERS = "events/missed"
+"""The same without our name (CUS-7)."""
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-MEDIA_TYPE = "text/event-stream; charset=utf-8"
+MEDIA_TYPE = f"{STREAM}; charset=utf-8"
 
 
-def frame(event: PublishedEvent | Missed) -> bytes:
-    """One frame."""
+def frame(item: PublishedEvent | Missed | Placed, missed: str = MISSED_EVENT) -> bytes:
+    """One frame; of a place alone, one that no client shows. ``missed``: what the event of that is called."""
+    if not isinstance(item, Placed):
+        return _frame(*_shown(item, missed))
+    place = f"id: {item.id}\n"
+    return f"{place}\n".encode() if item.event is None else _frame(*_shown(item.event, missed), place)
+
+
+def _shown(event: PublishedEvent | Missed, missed: str) -> tuple[str, dict[str, Any]]:
     if isinstance(event, Missed):
-        return _frame(MISSED_EVENT, {"data": str(event.count), "coreid": "particle-internal"})
-    return _frame(
-        event.name,
-        {
-            "data": event.data,
-            "ttl": event.ttl,
-            "published_at": iso(event.published_at),
-            "coreid": event.coreid,
-            "productID": event.product_id,
-            "version": event.version,
-            "public": event.public,
-        },
-    )
+        count, reason = (None, "history") if event.count is None else (str(event.count), "slow")
+        return missed, {"data": count, "coreid": "particle-internal", "reason": reason}
+    return event.name, {
+        "data": event.data,
+        "ttl": event.ttl,
+        "published_at": iso(event.published_at),
+        "coreid": event.coreid,
+        "productID": event.product_id,
+        "version": event.version,
+        "public": event.public,
+    }
 
 
-def _frame(name: str, fields: dict[str, Any]) -> bytes:
+def _frame(name: str, fields: dict[str, Any], place: str = "") -> bytes:
     one_line = re.sub(r"[\x00-\x1f\x7f\u0085\u2028\u2029]", " ", name)
-    return f"event: {one_line}\ndata: {json.dumps(fields, separators=(',', ':'))}\n\n".encode()
+    return f"event: {one_line}\ndata: {json.dumps(fields, separators=(',', ':'))}\n{place}\n".encode()
 
 
 class EventStream(Response):
@@ -59,6 +68,7 @@ class EventStream(Response):
         limits: Limits,
         still_allowed: Callable[[], Awaitable[bool]],
         ended: Callable[[], None],
+        missed: str = MISSED_EVENT,
     ) -> None:
         super().__init__(headers=HEADERS, media_type=MEDIA_TYPE)
         del self.headers["content-length"]
@@ -66,6 +76,7 @@ class EventStream(Response):
         self._limits = limits
         self._still_allowed = still_allowed
         self._ended = ended
+        self._missed = missed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(_disconnected(receive))
@@ -101,7 +112,7 @@ class EventStream(Response):
                     event = pending.result()
                     if event is None:
                         return
-                    await self._write(send, frame(event))
+                    await self._write(send, frame(event, self._missed))
                     pending = asyncio.create_task(_next(events))
                 elif time_s() - spoke >= keep_alive_s:
                     await self._write(send, KEEP_ALIVE)
@@ -116,10 +127,10 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-async def _next(events: AsyncIterator[Any]) -> PublishedEvent | Missed | None:
+async def _next(events: AsyncIterator[Any]) -> PublishedEvent | Missed | Placed | None:
     """The next one; None at the end."""
     try:
-        event: PublishedEvent | Missed = await anext(events)
+        event: PublishedEvent | Missed | Placed = await anext(events)
     except StopAsyncIteration:
         return None
     return event

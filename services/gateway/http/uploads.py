@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from services.gateway.http.bodies import nested
 from services.gateway.http.ports import Limits
 from shared.blobs import Blobs, BlobWriter
 from shared.errors import Refused
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with an upload is answered, not logged
 
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 65_536
@@ -87,11 +90,13 @@ class BlobSink:
 
 @dataclass(slots=True)
 class Uploaded:
-    """What came besides the file's content. ``file_name`` is None when there was no file part."""
+    """What came besides the file's content. ``file_name`` is None when there was no file part; of several ``files``
+    only the first is kept."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     file_name: str | None = None
     size_bytes: int = 0
+    files: int = 0
 
 
 @dataclass(slots=True)
@@ -114,7 +119,7 @@ class _Parts:
         self.overhead_bytes = 0
         self.finished = False
         self._part = _Part()
-        self._has_file = False
+        self.files = 0
 
     def callbacks(self) -> Any:
         return {
@@ -150,9 +155,9 @@ class _Parts:
         part.name = options[b"name"].decode("utf-8", "replace")
         file_name = options.get(b"filename")
         looks_like_file = file_name is not None or part.name in FILE_FIELDS
-        part.is_file = looks_like_file and not self._has_file
+        part.is_file = looks_like_file and self.files == 0
+        self.files += looks_like_file
         if part.is_file:
-            self._has_file = True
             self.file_name = (file_name or b"").decode("utf-8", "replace")
         elif not looks_like_file and len(self.pairs) >= MAX_FIELDS:
             raise Refused("invalid_request", f"The upload has more than {MAX_FIELDS} fields.")
@@ -215,7 +220,7 @@ async def _receive(request: Request, sink: Sink, max_bytes: int, idle_s: float, 
             raise Refused("too_large", too_large)
     if not parts.finished:
         raise Refused("invalid_request", "The upload ends in the middle.")
-    uploaded.fields = nested(parts.pairs)
+    uploaded.fields, uploaded.files = nested(parts.pairs), parts.files
     uploaded.file_name = None if parts.file_name is None else base_name(parts.file_name)
     return uploaded
 

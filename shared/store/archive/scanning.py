@@ -16,6 +16,7 @@ from shared.store.archive.lines import (
     Header,
     Note,
     is_note,
+    to_event,
     to_note,
 )
 
@@ -106,6 +107,16 @@ class Scan:
                 raise Damaged(number, f"the checksum is another: lines {since + 1} to {number} were changed or lost")
             if note.events != self.events:
                 raise Damaged(number, f"it says {note.events} events, and {self.events} are before it")
+            if note.position != (reached := self._position(number)):
+                raise Damaged(number, f"it says position {note.position}, and {reached} is that of the last event")
+
+    def _position(self, number: int) -> int | None:
+        if not self._last:
+            return None
+        try:
+            return to_event(self._last).position
+        except BadLine as error:
+            raise Damaged(number, f"the last event before it is none ({error})") from None
 
     def _mark(self, note: Note, number: int) -> None:
         if isinstance(note, End):

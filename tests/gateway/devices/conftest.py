@@ -11,18 +11,23 @@ from typing import Any
 
 import pytest
 
+from services.gateway.devices.calls import Question, VariableRead
+from services.gateway.devices.effects import Ack, Answer, Close, Now, Record, Store
 from services.gateway.devices.memory import DeviceMemory
 from services.gateway.devices.mqtt.admission import Admitted
-from services.gateway.devices.mqtt.effects import Ack, Close, Effect, Now, Record, Serve, Store
+from services.gateway.devices.mqtt.certificates import Authorities
+from services.gateway.devices.mqtt.effects import Effect, Serve
 from services.gateway.devices.mqtt.limits import MqttLimits
 from services.gateway.devices.mqtt.packets import decode_connect
 from services.gateway.devices.mqtt.reader import FrameReader
 from services.gateway.devices.mqtt.session import Session, Surroundings
-from services.gateway.entries import DeviceEntry, ImageEntry, ProductEntry
+from services.gateway.entries import AuthorityEntry, DesiredEntry, DeviceEntry, ImageEntry, ProductEntry
+from shared.context import Context
 from shared.errors import NotFound, Unavailable
 from shared.events.gateway import DevicePublished
 from shared.ids import digest
 from shared.targets import Membership
+from shared.times import iso
 
 DEVICE = "0123456789abcdef01234567"
 TOKEN = "token-of-the-first-device"
@@ -95,6 +100,39 @@ class FakeDirectory:
         self.images: dict[tuple[int, int], ImageEntry] = {}
         self.intelligent = False
         self.away = False
+        self.firmware_name = ""
+        self.version_width = 0
+        self.programs_at_setup = False
+        self.reports: dict[str, dict[str, tuple[Any, int]]] = {}
+        self.wishes: dict[str, DesiredEntry] = {}
+        self.access: dict[str, Any] = {}
+        """What was configured of the product's ``ProductEntry``."""
+        self.certificates: dict[str, str] = {}
+        self.copied: set[str] = set()
+        """Certificates that a device of another organization has on record, too."""
+        self.trusted: list[AuthorityEntry] = []
+        self.authorities_revision = 0
+
+    def trust(self, *entries: AuthorityEntry) -> None:
+        """These authorities and no others sign certificates now."""
+        self.trusted = list(entries)
+        self.authorities_revision += 1
+
+    def authorities(self) -> list[AuthorityEntry]:
+        return self.trusted
+
+    def device_by_certificate(self, fingerprint: str, org_id: str | None = None) -> DeviceEntry | None:
+        if org_id not in (None, "org"):
+            return None
+        if org_id is None and fingerprint in self.copied:
+            return None
+        return self.devices.get(self.certificates.get(fingerprint, ""))
+
+    def admit_device(self, device_id: str) -> DeviceEntry | None:
+        return self.device(device_id)
+
+    def product_by_provisioning_key(self, key: str) -> ProductEntry | None:
+        return self.product(str(PRODUCT)) if key == self.access.get("provisioning_key") else None
 
     def device_by_token(self, token_digest: str) -> DeviceEntry | None:
         if self.away:
@@ -105,8 +143,45 @@ class FakeDirectory:
         return self.devices.get(device_id)
 
     def product(self, ref: str) -> ProductEntry | None:
-        released = next(iter(self.devices.values())).released_version
-        return ProductEntry(int(ref), "org", "brewer", "Brewer", "mqtt", 65_535, released, self.intelligent)
+        released = next((entry.released_version for entry in self.devices.values()), None)
+        return ProductEntry(
+            int(ref),
+            "org",
+            "brewer",
+            "Brewer",
+            "mqtt",
+            65_535,
+            released,
+            self.intelligent,
+            firmware_name=self.firmware_name,
+            version_width=self.version_width,
+            programs_at_setup=self.programs_at_setup,
+            **self.access,
+        )
+
+    def product_by_firmware_name(self, name: str) -> ProductEntry | None:
+        return self.product(str(PRODUCT)) if self.firmware_name and name == self.firmware_name else None
+
+    def reported(self, device_id: str) -> dict[str, tuple[Any, int]]:
+        return self.reports.get(device_id, {})
+
+    def desired(self, device_id: str) -> DesiredEntry:
+        return self.wishes.get(device_id, DesiredEntry())
+
+    def desired_revision(self, device_id: str) -> int:
+        return self.desired(device_id).revision
+
+    def desire(self, values: dict[str, Any], removed: Sequence[str] = (), device_id: str = DEVICE) -> None:
+        """The platform desires these attributes."""
+        before = self.desired(device_id)
+        revision = before.revision + 1
+        kept = {**before.values, **{name: (value, revision) for name, value in values.items()}}
+        gone = {**before.removed, **dict.fromkeys(removed, revision)}
+        self.wishes[device_id] = DesiredEntry(
+            revision,
+            {name: entry for name, entry in kept.items() if name not in removed},
+            {name: number for name, number in gone.items() if name not in values},
+        )
 
     def image(self, product_id: int, version: int) -> ImageEntry | None:
         return self.images.get((product_id, version))
@@ -161,14 +236,16 @@ class Recorder:
 
     def __init__(self) -> None:
         self.facts: list[object] = []
+        self.contexts: list[Context | None] = []
         self.published: list[DevicePublished] = []
         self.waits = False
         self.fails = False
         self.open: list[asyncio.Future[None]] = []
         self._changed = asyncio.Event()
 
-    def record(self, event: object, *, actor: str) -> asyncio.Future[None]:
+    def record(self, event: object, *, actor: str, context: Context | None = None) -> asyncio.Future[None]:
         self.facts.append(event)
+        self.contexts.append(context)
         return self._future()
 
     def publish(self, event: DevicePublished) -> asyncio.Future[None]:
@@ -208,13 +285,14 @@ class Desk:
     def __init__(self, directory: FakeDirectory, limits: MqttLimits | None = None) -> None:
         self.directory = directory
         self.limits = limits or MqttLimits()
-        self.around = Surroundings(directory, self.limits, "a", 1)
+        self.around = Surroundings(directory, self.limits, "a", 1, Authorities(directory))
         self.memory = DeviceMemory(DEVICE)
         self.seconds = 1_000.0
         self.sent: list[bytes] = []
         self.facts: list[Any] = []
         self.published: list[DevicePublished] = []
         self.served: list[Serve] = []
+        self.answers: list[Answer] = []
         self.closed: Close | None = None
         self.waits = False
         self.acks: list[Ack] = []
@@ -229,7 +307,7 @@ class Desk:
         connect = decode_connect(_frame(packet or ClientWire.connect()))
         self._numbers += 1
         entry = self.directory.devices[DEVICE]
-        admitted = Admitted(entry, digest(TOKEN))
+        admitted = Admitted(entry, bytes.fromhex(digest(TOKEN)))
         self.closed = None
         self.session = Session(self.around, connect, admitted, self.memory, self._numbers, "192.0.2.1", False, self.now)
         self._sort(self.session.start(connect, replaced_address, self.now))
@@ -258,6 +336,25 @@ class Desk:
         before = len(self.sent)
         self._sort(self.session.directory_changed(self.now))
         return self.sent[before:]
+
+    def ask(self, question: Question, number: int = 1) -> list[bytes]:
+        """Ask the device; what is sent to it."""
+        before = len(self.sent)
+        self._sort(self.session.ask(number, question, self.now))
+        return self.sent[before:]
+
+    def value(self, name: str) -> Any:
+        """What is known of a variable."""
+        self.ask(VariableRead(name))
+        return self.answers[-1].outcome
+
+    def time(self) -> str:
+        """The present moment as text."""
+        return iso(self.now.at)
+
+    def replaced(self) -> None:
+        """A newer connection takes over."""
+        self._sort(self.session.replaced(self.now))
 
     def lose(self, ending: Any = "connection_lost") -> None:
         self._sort(self.session.end(ending, self.now))
@@ -290,6 +387,8 @@ class Desk:
                     acks += [effect.ack] if effect.ack else []
                 case Serve():
                     self.served.append(effect)
+                case Answer():
+                    self.answers.append(effect)
                 case Close():
                     self.closed = effect
         self.acks += acks

@@ -38,6 +38,18 @@ def test_it_is_forgotten_when_it_would_be_told_anew() -> None:
     assert conduct.forgettable(60.0)
 
 
+def test_a_device_may_cause_a_thousand_facts_at_once_and_then_two_a_second() -> None:
+    memory = DeviceMemory(DEVICE)
+    assert memory.may_cause_facts_from(0.0) is None
+    memory.caused(999, 0.0)
+    assert memory.may_cause_facts_from(0.0) is None
+    memory.caused(2, 0.0)  # what one message causes is recorded as a whole
+    assert memory.may_cause_facts_from(0.0) == 1.0
+    assert memory.may_cause_facts_from(1.0) is None
+    assert not memory.forgettable(495.0)
+    assert memory.forgettable(496.0)
+
+
 def test_more_than_thirty_takeovers_of_young_connections_in_a_minute_are_a_storm() -> None:
     memory = DeviceMemory(DEVICE)
     assert [memory.storm(1.0, float(second)) for second in range(30)] == [False] * 30

@@ -46,3 +46,14 @@ def test_no_more_are_woken_at_once_than_asked_for() -> None:
     for _ in range(25):
         wheel.schedule(Item(), 1.0)
     assert [len(wheel.due(2.0, 10)) for _ in range(4)] == [10, 10, 5, 0]
+
+
+def test_the_next_moment_at_which_somebody_is_due_is_known_as_far_as_asked() -> None:
+    wheel: Wheel[Item] = Wheel(0.5, 0.0)
+    near, far = Item(), Item()
+    wheel.schedule(near, 1.2)
+    wheel.schedule(far, 9.0)
+    assert wheel.next_at(1.0) == 1.0
+    assert wheel.next_at(5.0) == 1.5
+    assert wheel.due(1.5, 10) == [near]
+    assert wheel.next_at(5.0) == 5.0

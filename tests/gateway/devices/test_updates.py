@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.devices.updates import MOST_INTERRUPTIONS, Updates, Wanted
+from services.gateway.devices.updates import BACK_S, MOST_INTERRUPTIONS, RETRY_S, Updates, Wanted
 from services.gateway.entries import DeviceEntry
 from shared.events.contracts import CONTRACTS
 from shared.events.gateway import UpdateAdvanced, UpdateFailed, UpdateInterrupted, UpdateStarted, UpdateSucceeded
@@ -103,6 +103,36 @@ def test_a_version_that_was_never_tried_is_no_success(updates: Updates) -> None:
 def test_an_attempt_of_another_gateway_succeeds_here(updates: Updates) -> None:
     updates.know(known(attempt_version=7, attempts=3, failures=1), 0.0)
     assert updates.reported_late(1000, 7) == [UpdateSucceeded(DEVICE, 1000, 7, 3)]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_was_being_applied_at_another_gateway_has_its_fate_told_here(updates: Updates, runs: bool) -> None:
+    updates.know(known(attempt_version=7, attempts=2, failures=1, attempt_applying=True), 0.0)
+    updates.connected()
+    [fate] = updates.reported(runs, 1.0)
+    assert fate == (
+        UpdateSucceeded(DEVICE, 1000, 7, 2)
+        if runs
+        else UpdateFailed(DEVICE, 1000, 7, 2, "came_back_unchanged", "came back with another version", 2)
+    )
+    assert not updates.running
+
+
+def test_an_attempt_of_ones_own_is_not_begun_anew_because_the_directory_is_late(updates: Updates) -> None:
+    updates.chunk(SEVEN, 1_000, 0.0)
+    updates.says("UPDATING", "", SEVEN, 1.0)
+    updates.connected()
+    assert isinstance(updates.reported(False, 2.0)[0], UpdateFailed)
+    updates.know(known(attempt_version=7, attempts=1, failures=0, attempt_applying=True), 20.0)
+    assert not updates.running
+
+
+def test_a_device_that_went_to_another_gateway_fails_nothing_here(updates: Updates) -> None:
+    updates.chunk(SEVEN, 1_000, 0.0)
+    updates.says("UPDATING", "", SEVEN, 1.0)
+    assert updates.lost(2.0) == []
+    updates.left()
+    assert updates.due(10 * 86_400.0) == []
 
 
 def test_a_device_that_reports_failure_has_failed_with_its_text(updates: Updates) -> None:
@@ -233,6 +263,48 @@ def test_the_directory_is_not_believed_about_a_failure_of_a_moment_ago(updates: 
     assert updates.offer_from(7, connected_at=60.0) == 60.0
 
 
+def test_what_the_gateway_sends_opens_with_the_offer_and_is_applying_when_it_is_delivered(updates: Updates) -> None:
+    assert updates.begin(SEVEN, 0.0) == [UpdateStarted(DEVICE, 1000, 7, 1, "release", 1_000)]
+    assert [event.percent for event in updates.chunk(SEVEN, 500, 3.0) if isinstance(event, UpdateAdvanced)] == [50]
+    assert updates.delivered(4.0) == [UpdateAdvanced(DEVICE, 1000, 7, 1, "applying", 100)]
+    assert updates.lost(5.0) == []
+    updates.connected()
+    assert updates.reported(True, 30.0) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+
+
+def test_a_device_that_got_everything_is_to_be_back_within_five_minutes(updates: Updates) -> None:
+    assert updates.delivered(0.0) == []
+    updates.begin(SEVEN, 0.0)
+    updates.delivered(10.0)
+    updates.lost(11.0)
+    assert updates.due_at() == 10.0 + BACK_S == 310.0
+    assert updates.due(309.9) == []
+    [failed] = updates.due(310.0)
+    assert isinstance(failed, UpdateFailed)
+    assert (failed.reason, failed.failures) == ("did_not_come_back", 1)
+    updates.connected()
+    assert updates.reported_late(1000, 7) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]  # it was only slow
+
+
+def test_a_device_that_comes_back_as_it_was_has_failed(updates: Updates) -> None:
+    updates.begin(SEVEN, 0.0)
+    updates.delivered(10.0)
+    updates.lost(11.0)
+    updates.connected()
+    [failed] = updates.reported(False, 20.0)
+    assert isinstance(failed, UpdateFailed)
+    assert failed.reason == "came_back_unchanged"
+
+
+@pytest.mark.parametrize("reason", ["device_refused", "device_failed", "stalled", "image_unreadable"])
+def test_a_transfer_of_the_gateway_fails_for_a_reason_and_is_counted(updates: Updates, reason: Any) -> None:
+    assert updates.failed(reason, "", 0.0) == []
+    updates.begin(SEVEN, 0.0)
+    [failed] = updates.failed(reason, "error\n5", 10.0)
+    assert failed == UpdateFailed(DEVICE, 1000, 7, 1, reason, "error 5", 1)
+    assert updates.offer_from(7, 0.0) == 10.0 + RETRY_S
+
+
 STEPS = st.one_of(
     st.tuples(st.just("chunk"), st.sampled_from((SEVEN, EIGHT)), st.integers(0, 1_000)),
     st.tuples(
@@ -243,6 +315,9 @@ STEPS = st.one_of(
     st.tuples(st.just("reported"), st.booleans(), st.none()),
     st.tuples(st.just("retarget"), st.sampled_from((None, SEVEN, EIGHT)), st.none()),
     st.tuples(st.just("reconnect"), st.none(), st.none()),
+    st.tuples(st.just("begin"), st.sampled_from((SEVEN, EIGHT)), st.none()),
+    st.tuples(st.just("delivered"), st.none(), st.none()),
+    st.tuples(st.just("failed"), st.sampled_from(("device_refused", "stalled")), st.none()),
     st.tuples(st.just("wait"), st.sampled_from((1.0, 90.0, 700.0, 90_000.0)), st.none()),
 )
 
@@ -262,6 +337,12 @@ def test_whatever_happens_attempts_are_numbered_and_end_once(steps: list[Any]) -
             events += updates.reported(first, now)
         elif step == "retarget":
             events += updates.retarget(first, now)
+        elif step == "begin":
+            events += updates.begin(first, now)
+        elif step == "delivered":
+            events += updates.delivered(now)
+        elif step == "failed":
+            events += updates.failed(first, "because", now)
         elif step == "reconnect":
             events += updates.lost(now)
             updates.connected()

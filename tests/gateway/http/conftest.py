@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,18 +16,28 @@ from typing import Any
 import httpx
 import pytest
 
+from services.gateway.catching_up import Page
+from services.gateway.devices.calls import Question
 from services.gateway.entries import DeviceEntry, OrgEntry, ProductEntry, TokenEntry
+from services.gateway.history import Listed, Past
 from services.gateway.http.app import Limits, Services, build_app
 from services.gateway.http.calls import Route
 from services.gateway.http.documents import Building, Error
 from services.gateway.http.routes import ROUTES
-from services.gateway.hub import Hub
+from services.gateway.hub import EventFilter, Hub
+from services.gateway.live import Place, PublishedEvent
+from services.gateway.log_reading import Wanted
+from services.gateway.stream_ids import Ids
 from shared.blobs import FileBlobs
 from shared.context import Context
 from shared.errors import Misuse, NotFound
+from shared.events.gateway import ServerPublished
 from shared.ids import digest
+from shared.people.addresses import Addresses
+from shared.people.keys import Keys
 from shared.store.port import Position
 from shared.targets import Membership
+from tests.keys import MemoryTable
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 DEVICE = "0123456789abcdef01234567"
@@ -127,6 +137,7 @@ IMPORT = {
     "updated": 0,
     "existing": 0,
     "refused": 0,
+    "keys_set": 0,
 }
 
 
@@ -143,7 +154,7 @@ Responder = Callable[[dict[str, Any]], Any]
 
 @dataclass
 class FakeBus:
-    """Answers as told; an answer that is an exception is raised; a call nobody told it about is a bug of the test."""
+    """Answers as told, or awaits it; an exception is raised; a call nobody told it about is a bug of the test."""
 
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
@@ -155,6 +166,8 @@ class FakeBus:
         answer = self.answers[f"{service}.{method}"]
         if callable(answer):
             answer = answer(arguments)
+        if isinstance(answer, Awaitable):
+            answer = await answer
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -167,20 +180,77 @@ class FakeBus:
 
 
 @dataclass
+class FakeCalls:
+    """Devices as told; an answer that is an exception is raised."""
+
+    answer: Any = 7
+    online: bool = True
+    asked: list[tuple[str, Question, float, Context]] = field(default_factory=list)
+
+    async def ask(self, device_id: str, question: Question, timeout_s: float, context: Context) -> Any:
+        self.asked.append((device_id, question, timeout_s, context))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def is_online(self, device_id: str, context: Context) -> bool:
+        return self.online
+
+
+@dataclass
+class FakeLog:
+    """Keeps what is published."""
+
+    posted: list[tuple[ServerPublished, str]] = field(default_factory=list)
+
+    async def post(self, event: ServerPublished, actor: str) -> None:
+        self.posted.append((event, actor))
+
+
+@dataclass
+class FakeHistory:
+    """What was published, by lane; the end of it is where readers begin."""
+
+    past: list[PublishedEvent] = field(default_factory=list)
+    forgotten: bool = False
+    ids: Ids = field(default_factory=lambda: Ids(bytes(32)))
+    listed: Listed = field(default_factory=lambda: Listed([], None, False))
+    asked: list[Any] = field(default_factory=list)
+
+    async def list_newest(self, product_id: int, before: Any, wanted: Wanted, limit: int) -> Listed:
+        self.asked.append((product_id, before, wanted, limit))
+        return self.listed
+
+    def lanes(self) -> dict[str, str]:
+        return {event.lane: "a" for event in self.past}
+
+    async def here(self) -> dict[str, Place]:
+        return {event.lane: event.place for event in self.past if event.place is not None}
+
+    async def read(self, wanted: EventFilter, lane: str, place: Place | None, since: datetime, past: Past) -> Page:
+        behind = [one for one in self.past if one.lane == lane and one.place and one.place > (place or Place(-1))]
+        reached = behind[-1].place if behind else place
+        return Page([one for one in behind if wanted.takes(one, OUR_ORG, None)], reached, True, gap=self.forgotten)
+
+
+@dataclass
 class FakeDirectory:
     tokens: dict[str, TokenEntry] = field(default_factory=dict)
     orgs: dict[str, OrgEntry] = field(default_factory=dict)
     products: dict[str, ProductEntry] = field(default_factory=dict)
     devices: dict[str, DeviceEntry] = field(default_factory=dict)
     account_orgs: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, Any] = field(default_factory=dict)
     waited: list[int] = field(default_factory=list)
+    head: int = 100
     on_wait: Callable[[int], None] = lambda position: None
 
     def token(self, token_digest: str) -> TokenEntry | None:
         return self.tokens.get(token_digest)
 
-    def account_org(self, account_id: str) -> str | None:
-        return self.account_orgs.get(account_id)
+    def membership(self, account_id: str) -> tuple[str, Any] | None:
+        org_id = self.account_orgs.get(account_id)
+        return None if org_id is None else (org_id, "administrator")
 
     def org(self, ref: str) -> OrgEntry | None:
         return self.orgs.get(ref)
@@ -191,6 +261,9 @@ class FakeDirectory:
     def device(self, device_id: str) -> DeviceEntry | None:
         return self.devices.get(device_id)
 
+    async def exists(self, position: Position) -> bool:
+        return position <= self.head
+
     async def wait_for(self, position: Position, timeout_s: float) -> bool:
         assert 0 < timeout_s <= 2.0
         self.waited.append(position)
@@ -198,7 +271,8 @@ class FakeDirectory:
         return True
 
     def add_token(self, token: str, account_id: str, org_id: str | None, expires_at: datetime | None = None) -> None:
-        entry = TokenEntry(token[:24], account_id, "member@example.org", "particle", expires_at, org_id)
+        role = self.roles.get(account_id, "administrator" if org_id else None)
+        entry = TokenEntry(token[:24], account_id, "member@example.org", "particle", expires_at, org_id, role)
         self.tokens[digest(token)] = entry
 
 
@@ -251,6 +325,11 @@ class Api:
         self.clock = FakeClock()
         self.blobs = FileBlobs(folder)
         self.hub = Hub(self.directory)
+        self.calls = FakeCalls()
+        self.history = FakeHistory()
+        self.log = FakeLog()
+        self.keys = MemoryTable()
+        self.addresses = Addresses(Keys(self.keys, lambda person: False))
         self.status: dict[str, Any] = {"ok": True, "parts": {"directory": {"lag": 0}}}
         self.runner = runner
         self.app = build_app(
@@ -258,7 +337,11 @@ class Api:
                 bus=self.bus,
                 directory=self.directory,
                 hub=self.hub,
+                history=self.history,
+                log=self.log,
+                calls=self.calls,
                 blobs=self.blobs,
+                addresses=self.addresses,
                 clock=self.clock,
                 status=lambda: self.status,
                 limits=limits,
@@ -300,12 +383,19 @@ def check(method: str, response: httpx.Response) -> None:
     route = route_of(method, response.request.url.path)
     if route is not None and route.media_type != "application/json" and response.is_success:
         return
+    if response.is_redirect:
+        return
+    is_page = "text/html" in response.headers.get("content-type", "")
+    if route is not None and route.media_type == "text/html" and is_page:
+        return
     assert response.headers["content-type"] == "application/json; charset=utf-8"
     if not response.is_success:
         assert Error().validate(response.json()) == {}
         assert response.json()["ok"] is False
     elif response.status_code == 202 and route is not None and route.past:
         assert Building().validate(response.json()) == {}
+    elif response.request.url.params.get("format") == "raw":
+        assert response.status_code == 200
     elif route is not None and route.response is not None:
         assert response.status_code == route.status
         assert route.response.validate(response.json()) == {}
@@ -341,7 +431,7 @@ def error_of(response: httpx.Response) -> tuple[int, str, str]:
 class Stream:
     """An event stream as an ASGI server would carry it."""
 
-    def __init__(self, api: Api, path: str, token: str = MEMBER_TOKEN, send: Any = None) -> None:
+    def __init__(self, api: Api, path: str, token: str = MEMBER_TOKEN, send: Any = None, headers: Any = None) -> None:
         self.messages: asyncio.Queue[Any] = asyncio.Queue()
         self._gone = asyncio.Event()
         self._requested = False
@@ -356,7 +446,10 @@ class Stream:
             "raw_path": raw.encode(),
             "query_string": query.encode(),
             "root_path": "",
-            "headers": [(b"authorization", f"Bearer {token}".encode())],
+            "headers": [
+                (b"authorization", f"Bearer {token}".encode()),
+                *((name.lower().encode(), value.encode()) for name, value in (headers or {}).items()),
+            ],
             "client": ("192.0.2.1", 4711),
             "server": ("gateway", 80),
         }

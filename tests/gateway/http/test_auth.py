@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -137,12 +138,23 @@ def test_one_can_revoke_the_token_in_use(api: Any, world: Any) -> None:
     assert asked.context.actor == f"account:{world.MEMBER}"
 
 
-def test_after_revoking_the_directory_is_waited_for_so_that_the_token_is_dead_at_once(api: Any, world: Any) -> None:
+def test_revoking_is_answered_when_the_directory_knows_of_it_so_that_the_token_is_dead_at_once(
+    api: Any, world: Any
+) -> None:
     api.bus.answers["orgs.revoke_token"] = {"position": 9}
-    api.delete("/v1/access_tokens/current")
     api.directory.on_wait = lambda position: api.directory.tokens.pop(digest(world.MEMBER_TOKEN), None)
-    assert current(api).status_code == 401
+    api.delete("/v1/access_tokens/current")
     assert api.directory.waited == [9]
+    assert current(api).status_code == 401
+
+
+def test_what_ends_the_access_of_others_is_answered_when_the_directory_knows_of_it(api: Any) -> None:
+    api.bus.answers["orgs.delete_client"] = {"position": 7}
+    api.bus.answers["orgs.remove_member"] = {"position": 8}
+    assert api.delete("/v1/products/1000/clients/lamp-1234").status_code == 204
+    assert api.directory.waited == [7]
+    assert api.delete("/v1/orgs/ours/team/bob@example.org").status_code == 200
+    assert api.directory.waited[-1] == 8
 
 
 def test_knowing_a_token_is_enough_to_revoke_it(api: Any, world: Any) -> None:
@@ -184,14 +196,10 @@ def test_tokens_are_listed_as_an_array(api: Any) -> None:
     assert api.get("/v1/access_tokens").json() == [listed]
 
 
-def test_all_tokens_are_revoked_the_one_in_use_last_each_by_a_command_of_its_own(api: Any, world: Any) -> None:
-    mine = world.MEMBER_TOKEN[:24]
-    api.bus.answers["orgs.list_tokens"] = {"tokens": [{"id": mine}, {"id": "5" * 24}, {"id": "6" * 24}]}
-    api.bus.answers["orgs.revoke_token"] = {"position": 9}
+def test_all_tokens_are_revoked_by_one_command(api: Any, world: Any) -> None:
+    api.bus.answers["orgs.end_tokens"] = {"position": 9}
     assert api.delete("/v1/access_tokens").json() == {"ok": True}
-    revoked = [asked for asked in api.bus.asked if asked.method == "revoke_token"]
-    assert [asked.arguments["token_id"] for asked in revoked] == ["5" * 24, "6" * 24, mine]
-    assert len({asked.context.command_id for asked in revoked}) == 3
+    assert api.bus.last("end_tokens").arguments == {"account_id": world.MEMBER, "customer_id": None}
 
 
 def test_a_position_reached_is_told_and_passed_on_with_the_same_token_only(api: Any, world: Any) -> None:
@@ -224,6 +232,12 @@ def test_a_position_that_is_none_is_refused(api: Any, world: Any, header: str) -
     assert world.error_of(api.get("/v1/products", headers={POSITION_HEADER: header}))[:2] == (400, "invalid_request")
 
 
+def test_a_position_that_is_still_to_come_holds_nobody_up(api: Any, world: Any) -> None:
+    answer = api.get("/v1/products", headers={POSITION_HEADER: "101"})
+    assert world.error_of(answer)[:2] == (503, "unavailable")
+    assert (api.directory.waited, api.bus.asked) == ([], [])
+
+
 def test_a_position_of_somebody_without_a_token_makes_nobody_wait(api: Any, world: Any) -> None:
     api.get("/v1/products", token=world.REVOKED_TOKEN, headers={POSITION_HEADER: "99"})
     assert api.directory.waited == []
@@ -231,7 +245,7 @@ def test_a_position_of_somebody_without_a_token_makes_nobody_wait(api: Any, worl
 
 def test_an_organization_that_the_directory_learns_while_it_is_waited_for_counts(api: Any, world: Any) -> None:
     def learn(position: int) -> None:
-        entry = TokenEntry("t" * 24, world.LONER, "l@example.org", "particle", None, world.OUR_ORG)
+        entry = TokenEntry("t" * 24, world.LONER, "l@example.org", "particle", None, world.OUR_ORG, "administrator")
         api.directory.tokens[digest(world.LONER_TOKEN)] = entry
 
     api.directory.on_wait = learn
@@ -318,6 +332,21 @@ def test_wrong_user_names_and_passwords_are_told_apart_and_throttled(
     assert world.error_of(answers[0]) == (status, code, text)
     assert answers[0].json()["errors"] == [text]
     assert [answer.status_code for answer in answers] == [status] * 20 + [429]
+
+
+def test_many_addresses_do_not_guess_one_password_by_listing_tokens(api: Any) -> None:
+    api.bus.answers["orgs.check_password"] = Refused("bad_password", "Bad password")
+
+    def guess(address: str, name: str = "jo@example.org") -> int:
+        basic = base64.b64encode(f"{name}:guess".encode()).decode()
+        headers = {"Authorization": f"Basic {basic}"}
+        answer = api.get("/v1/access_tokens", token=None, headers=headers, client=(address, 1))
+        return int(answer.status_code)
+
+    names = ("jo@example.org", "JO@example.org ", "\uff4ao@example.org")  # one account
+    statuses = [guess(f"192.0.2.{n}", names[n % 3]) for n in range(110)]
+    assert statuses == [401] * 100 + [429] * 10
+    assert guess("192.0.2.200", "other@example.org") == 401
 
 
 def test_nobody_is_locked_out_while_passwords_cannot_be_checked(api: Any) -> None:

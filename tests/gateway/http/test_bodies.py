@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import current_thread
 from typing import Any
 from urllib.parse import urlencode
 
+import marshmallow as ma
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway.http.bodies import MAX_BODY_BYTES, MAX_FORM_FIELDS, form_fields, json_fields
+from services.gateway.http import bodies
+from services.gateway.http.bodies import MAX_BODY_BYTES, MAX_FORM_FIELDS, SHORT_BYTES, form_fields, json_fields
+from services.gateway.http.fields import Items, Named
 from services.gateway.http.ports import Limits
+from services.gateway.http.routes import ROUTES
 from shared.errors import Refused
 
 PATH = "/v1/orgs"
@@ -102,6 +107,49 @@ def test_a_body_of_a_mebibyte_is_read_and_one_more_byte_is_too_large(api: Any, w
     assert api.post(PATH, content=full).status_code == 201
     assert world.error_of(api.post(PATH, content=full + b" "))[:2] == (413, "too_large")
     assert world.error_of(api.post(PATH, content=b"a=" + b"x" * MAX_BODY_BYTES, headers=FORM))[:2] == (413, "too_large")
+
+
+def inner_fields(schema: ma.Schema) -> Iterator[ma.fields.Field[Any]]:
+    for one in schema.fields.values():
+        yield one
+        if isinstance(one, ma.fields.Nested):
+            yield from inner_fields(one.schema)
+
+
+COMING_IN = [schema for route in ROUTES for schema in (route.request, route.query) if schema is not None]
+MANY = [
+    one
+    for one in (one for schema in COMING_IN for one in inner_fields(schema))
+    if isinstance(one, ma.fields.List | ma.fields.Mapping)
+]
+
+
+def test_there_are_bounds_to_all_lists_and_objects_that_come_in() -> None:
+    bounds = [[v.max for v in one.validators if isinstance(v, ma.validate.Length)] for one in MANY]
+    assert len(MANY) > 5
+    assert all(0 < most <= 10_000 for (most,) in bounds)
+    assert {type(one) for one in MANY} == {Items, Named}
+
+
+@pytest.mark.parametrize("given", [["x"] * 10_001, [{}] * 10_001, {f"{n}": n for n in range(10_001)}])
+def test_of_what_is_too_much_nothing_is_looked_at(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looked_at(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("this takes seconds, in which nobody else is served")
+
+    monkeypatch.setattr(ma.fields.String, "deserialize", looked_at)
+    for one in MANY:
+        with pytest.raises(ma.ValidationError):
+            one.deserialize(given)
+
+
+def test_a_long_form_is_read_beside_the_loop(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(bodies, "form_fields", lambda body: seen.append((len(body), current_thread().name)) or {})
+    for size in (SHORT_BYTES, SHORT_BYTES + 1):
+        api.put("/v1/user", content=b"%" * size, headers=FORM)
+    (short, at_once), (long, beside) = seen
+    assert (short, long) == (SHORT_BYTES, SHORT_BYTES + 1)
+    assert at_once != beside
 
 
 def test_a_file_where_fields_are_wanted_is_refused(api: Any, world: Any) -> None:

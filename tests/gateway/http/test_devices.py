@@ -220,8 +220,7 @@ def test_bad_changes_are_refused(api: Any, world: Any, changes: Any) -> None:
     assert api.bus.count("update_device") == 0
 
 
-def test_signalling_and_flashing_a_file_are_said_to_be_unsupported(api: Any, world: Any) -> None:
-    assert world.error_of(change(api, signal="1"))[:2] == (400, "not_supported")
+def test_flashing_a_file_is_said_to_be_unsupported(api: Any, world: Any) -> None:
     answer = api.put(f"{BASE}/{world.DEVICE}", files={"file": b"binary"})
     assert world.error_of(answer)[:2] == (400, "not_supported")
 

@@ -38,6 +38,7 @@ def test_a_version_is_uploaded(api: Any, world: Any) -> None:
     digest = sha256(b"\x00\x01\xff").hexdigest()
     assert api.bus.last("upload_version").arguments == {
         "product_id": 1000,
+        "version_width": 0,
         "version": 7,
         "title": "seven",
         "description": "über",
@@ -185,32 +186,73 @@ def test_a_file_that_this_gateway_lost_is_no_missing_version(api: Any, world: An
 
 
 @pytest.mark.parametrize(
-    ("body", "default", "intelligent"),
+    ("body", "default", "groups", "intelligent"),
     [
-        ({"version": 7}, True, False),
-        ({"version": "7", "groups": []}, True, False),
-        ({"version": 7, "product_default": True, "intelligent": True}, True, True),
-        ({"version": 7, "product_default": False}, False, False),
+        ({"version": 7}, None, None, False),
+        ({"version": "7", "groups": []}, None, [], False),
+        ({"version": 7, "groups": ["lab", "hall"]}, None, ["lab", "hall"], False),
+        ({"version": 7, "product_default": True, "intelligent": True}, True, None, True),
+        ({"version": 7, "product_default": False, "groups": ["lab"]}, False, ["lab"], False),
     ],
 )
-def test_a_version_is_released(api: Any, world: Any, body: Any, default: bool, intelligent: bool) -> None:
+def test_a_version_is_released(
+    api: Any, world: Any, body: Any, default: bool | None, groups: Any, intelligent: bool
+) -> None:
     answer = api.put(f"{BASE}/release", json=body)
     assert answer.json() == {**world.FIRMWARE, "product_default": True, "ok": True}
     assert api.bus.last("release_version").arguments == {
         "product_id": 1000,
         "version": 7,
         "product_default": default,
+        "groups": groups,
         "intelligent": intelligent,
     }
-
-
-def test_releases_to_groups_are_said_to_be_unsupported(api: Any, world: Any) -> None:
-    answer = api.put(f"{BASE}/release", json={"version": 7, "groups": ["red"]})
-    assert world.error_of(answer)[:2] == (400, "not_supported")
-    assert api.bus.count("release_version") == 0
 
 
 def test_a_version_that_never_ran_is_not_released(api: Any, world: Any) -> None:  # FW-5
     api.bus.answers["firmware.release_version"] = Refused("firmware_not_running", "No device ran version 7 yet.")
     answer = api.put(f"{BASE}/release", json={"version": 7})
     assert world.error_of(answer) == (400, "firmware_not_running", "No device ran version 7 yet.")
+
+
+def test_a_version_is_described_anew(api: Any, world: Any) -> None:  # contract 9.2
+    api.bus.answers["firmware.describe_version"] = {**world.FIRMWARE, "title": "7", "position": 8}
+    assert api.put(BASE + "/7", json={"title": "7", "mandatory": True}).json()["title"] == "7"
+    assert api.bus.last("describe_version").arguments == {"product_id": 1000, "version": 7, "title": "7"}
+    assert world.error_of(api.put(BASE + "/7", json={"title": ""}))[:2] == (400, "invalid_request")
+    assert world.error_of(api.put(BASE + "/seven", json={"title": "x"}))[:2] == (404, "Firmware not found.")
+
+
+@pytest.mark.parametrize("code", ["firmware_ran", "firmware_released", "firmware_in_use"])
+def test_a_version_is_deleted_unless_it_has_a_history_or_a_device(api: Any, world: Any, code: str) -> None:  # FW-2
+    api.bus.answers["firmware.delete_version"] = {"position": 8}
+    assert api.delete(BASE + "/7").status_code == 204
+    api.bus.answers["firmware.delete_version"] = Refused(code, "No.")
+    assert world.error_of(api.delete(BASE + "/7", json={})) == (400, code, "No.")
+
+
+@pytest.mark.parametrize(
+    ("query", "default", "groups"),
+    [
+        ("", True, []),
+        ("&action=edit_groups_for_firmware&groups=lab,%20hall", False, ["lab", "hall"]),
+        ("&groups=lab&product_default=true", True, ["lab"]),
+        ("&product_default=false", False, []),
+    ],
+)
+def test_the_impact_of_a_release(api: Any, world: Any, query: str, default: bool, groups: list[str]) -> None:
+    found = {"total": 3, "by_version": [{"version": 6, "total": 2}, {"version": None, "total": 1}]}
+    api.bus.answers["firmware.get_version"] = world.FIRMWARE
+    api.bus.answers["devices.update_impact"] = found
+    answer = api.get(f"/v1/products/thermo/impact?firmware_version=7{query}")
+    assert answer.json() == {"devices": {"firmware_update": found}}
+    asked = {"product_id": 1000, "version": 7, "product_default": default, "groups": groups}
+    assert api.bus.last("update_impact").arguments == asked
+
+
+def test_the_impact_of_nothing_is_refused(api: Any, world: Any) -> None:
+    api.bus.answers["firmware.get_version"] = NotFound("Firmware not found.")
+    impact = "/v1/products/thermo/impact"
+    for query in ("", "?firmware_version=x", "?firmware_version=7&action=other"):
+        assert world.error_of(api.get(impact + query))[:2] == (400, "invalid_request")
+    assert world.error_of(api.get(impact + "?firmware_version=8"))[:2] == (404, "Firmware not found.")

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from hashlib import sha256
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from services.devices.id_file import MAX_LINE_BYTES
 from services.gateway.http.bodies import MAX_DISCARDED_BYTES
 from services.gateway.http.imports import MAX_IMPORT_BYTES, MAX_LINE, MAX_LINES, MAX_SYNC_BYTES, lines_of
 from shared.errors import NotFound
 
 ID = "0123456789abcdef01234567"
+KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
 REPORT = {
     "updated": 1,
     "updatedDeviceIds": [ID],
     "existingDeviceIds": [],
     "nonmemberDeviceIds": [],
     "invalidDeviceIds": ["x"],
+    "keys_set": 0,
     "problems": [{"line": 2, "text": "x", "code": "malformed", "reason": "no device ID"}],
 }
 DEVICES = "/v1/products/thermo/devices"
@@ -38,6 +44,36 @@ def test_one_device_is_imported_from_json(api: Any) -> None:
     assert answer.json() == REPORT
     assert answer.headers["X-Flotilla-Position"] == "4"
     assert api.bus.last("import_lines").arguments == {"product_id": 1000, "lines": [ID], "force": False}
+
+
+def test_one_device_is_imported_with_its_key_however_it_is_spelt(api: Any) -> None:
+    in_base64 = b64encode(KEY.public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)).decode()
+    pem = KEY.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode()
+    for spelt in (in_base64, pem, f" {in_base64}\n"):
+        assert api.post(DEVICES, json={"id": f" {ID}", "public_key": spelt}).json() == REPORT
+        assert api.bus.last("import_lines").arguments["lines"] == [f"{ID},{in_base64}"]
+    for none in (None, "", " \n"):
+        assert api.post(DEVICES, json={"id": ID, "public_key": none}).json() == REPORT
+        assert api.bus.last("import_lines").arguments["lines"] == [ID]
+    assert api.post(DEVICES, json={"id": "no id", "public_key": pem}).json() == REPORT
+    assert api.bus.last("import_lines").arguments["lines"] == ["no id"]
+    assert api.post(IMPORTS, json={"id": ID, "public_key": pem}).status_code == 202
+    line = f"{ID},{in_base64}".encode()
+    assert api.bus.last("start_import").arguments["blob"] == sha256(line).hexdigest()
+
+
+@pytest.mark.parametrize("path", [DEVICES, IMPORTS])
+def test_one_device_with_a_key_that_cannot_be_used_is_not_imported(api: Any, world: Any, path: str) -> None:
+    answer = api.post(path, json={"id": ID, "public_key": "bm8ga2V5"})
+    assert world.error_of(answer)[:2] == (400, "invalid_key")
+    assert api.bus.asked == []
+
+
+def test_a_line_with_a_key_is_passed_on_as_it_is_and_whole(api: Any) -> None:
+    line = f"{ID};{'A' * (MAX_LINE_BYTES - 25)}"
+    assert api.post(DEVICES, files={"file": ("file", f"{line}\r\n{line}AA".encode())}).status_code == 200
+    assert api.bus.last("import_lines").arguments["lines"] == [line, f"{line}AA"]
+    assert MAX_LINE > MAX_LINE_BYTES
 
 
 def test_one_device_is_imported_from_a_form_with_force(api: Any) -> None:

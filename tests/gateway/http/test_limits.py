@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from services.gateway.entries import TokenEntry
 from services.gateway.http import limits
-from services.gateway.http.limits import Positions, Rate, Slots, UnknownTokens, network
+from services.gateway.http.limits import Positions, Rate, Share, Slots, TooMany, UnknownTokens, network
+from services.gateway.http.ports import Limits
 from shared.errors import Refused
+from shared.ids import digest
 from shared.store.port import Position
 
 
@@ -89,12 +94,87 @@ def test_positions_only_grow() -> None:
     assert positions.of("t") == 5
 
 
-def test_a_slot_that_is_released_is_free_again() -> None:
-    slots = Slots(1)
-    slots.acquire("t")
-    slots.acquire("other")
-    with pytest.raises(Refused):
-        slots.acquire("t")
-    slots.release("t")
-    assert slots.used("t") == 0
-    slots.acquire("t")
+def test_a_slot_that_is_released_is_free_again_and_released_once() -> None:
+    slots = Slots()
+    mine, ours = Share("mine", 1, "This login has"), Share("ours", 2, "Your team has")
+    release = slots.acquire([mine, ours])
+    slots.acquire([Share("other", 1, "This login has"), ours])
+    with pytest.raises(Refused, match="This login has 1 event streams"):
+        slots.acquire([mine])
+    with pytest.raises(Refused, match="Your team has 2 event streams"):
+        slots.acquire([Share("third", 1, "This login has"), ours])
+    release()
+    release()
+    assert [slots.used(key) for key in ("mine", "ours", "other", "third")] == [0, 1, 1, 0]
+    slots.acquire([mine, ours])
+
+
+def test_whoever_asks_is_told_what_is_left(api: Any) -> None:
+    first, second = (api.get("/v1/access_tokens/current").headers for _ in range(2))
+    assert (first["ratelimit-limit"], first["ratelimit-remaining"]) == ("1000", "999")
+    assert (second["ratelimit-remaining"], second["ratelimit-reset"]) == ("998", "1")
+
+
+def test_a_noisy_login_is_held_back_and_costs_nobody_else_anything(api: Any, world: Any) -> None:
+    statuses = [api.get("/v1/access_tokens/current").status_code for _ in range(1_001)]
+    assert statuses == [200] * 1_000 + [429]
+    noisy = api.get("/v1/access_tokens/current")
+    assert world.error_of(noisy)[:2] == (429, "too_many_requests")
+    told = [
+        noisy.headers[name] for name in ("retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
+    ]
+    assert told == ["1", "1000", "0", "10"]
+    assert api.get("/v1/access_tokens/current", token=world.STRANGER_TOKEN).status_code == 200
+    api.clock.advance(1)
+    assert api.get("/v1/access_tokens/current").status_code == 200
+
+
+@pytest.mark.parametrize("limits", [Limits(calls_by_address_burst=3, calls_by_address_per_s=1)])
+def test_an_address_is_held_back_whatever_it_shows(api: Any, world: Any) -> None:
+    statuses = [api.get("/v1/user", token=f"{number:040x}").status_code for number in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+    elsewhere = api.get("/v1/access_tokens/current", client=("198.51.100.1", 1))
+    assert elsewhere.status_code == 200
+
+
+@pytest.mark.parametrize("limits", [Limits(calls_by_org_burst=3, calls_by_org_per_s=1)])
+def test_an_organization_is_held_back_as_a_whole(api: Any, world: Any) -> None:
+    other = "99" * 20
+    api.directory.add_token(other, "9" * 24, world.OUR_ORG)
+    tokens = [world.MEMBER_TOKEN, other, world.MEMBER_TOKEN, other]
+    statuses = [api.get("/v1/access_tokens/current", token=token).status_code for token in tokens]
+    assert statuses == [200, 200, 200, 429]
+    assert api.get("/v1/access_tokens/current", token=world.STRANGER_TOKEN).status_code == 200
+
+
+def test_an_error_tells_what_is_left_too(api: Any, world: Any) -> None:
+    missing = api.get("/v1/products/4711")
+    assert (missing.status_code, missing.headers["ratelimit-remaining"]) == (404, "999")
+
+
+def test_whoever_must_wait_is_told_how_long() -> None:
+    clock = Clock()
+    rate = Rate(2, 0.1, clock, what="things")
+    rate.take("a")
+    rate.take("a")
+    clock.now += timedelta(seconds=4)
+    with pytest.raises(TooMany, match="try again in 6 s") as refusal:
+        rate.take("a")
+    assert refusal.value.headers() == {
+        "RateLimit-Limit": "2",
+        "RateLimit-Remaining": "0",
+        "RateLimit-Reset": "16",
+        "Retry-After": "6",
+    }
+    clock.now += timedelta(seconds=refusal.value.retry_after_s)
+    rate.take("a")
+
+
+@pytest.mark.parametrize("limits", [Limits(calls_by_org_burst=3, calls_by_org_per_s=1)])
+def test_customers_of_an_organization_do_not_keep_its_team_out(api: Any, world: Any) -> None:
+    token = "cc" * 20
+    entry = TokenEntry("c" * 24, "c" * 24, "jo@example.org", "lamp-1234", None, world.OUR_ORG, None, "customer")
+    api.directory.tokens[digest(token)] = replace(entry, customer_id="c" * 24, product_id=1000)
+    statuses = [api.get("/v1/access_tokens/current", token=token).status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert api.get("/v1/access_tokens/current").status_code == 200

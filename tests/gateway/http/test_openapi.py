@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.gateway.http.routes import ROUTES
-from shared.auth.permissions import role_for
+from shared.auth.permissions import rule_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_every_route_is_described_and_nothing_else(document: Any) -> None:
 def test_routes_that_need_a_token_say_so(document: Any) -> None:
     for route in ROUTES:
         operation = document["paths"][route.path.replace(":path", "")][route.method.lower()]
-        assert ("security" in operation) == (role_for(route.permission) != "anonymous")
+        assert ("security" in operation) == (rule_of(route.permission).to != "anonymous")
         assert operation["x-permission"] == route.permission
 
 
@@ -68,3 +68,11 @@ def test_it_is_openapi_3_of_this_program(document: Any) -> None:
     assert document["openapi"] == "3.0.3"
     assert document["info"]["title"] == "Flotilla"
     assert document["info"]["version"]
+
+
+def test_streams_say_that_they_go_on_behind_the_last_event(api: Any) -> None:
+    paths = api.get("/openapi.json", token=None).json()["paths"]
+    for path, item in paths.items():
+        names = {parameter.get("name") for parameter in item.get("get", {}).get("parameters", [])}
+        answers = item.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        assert ("Last-Event-ID" in names) == ("text/event-stream" in answers), path

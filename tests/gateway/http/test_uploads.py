@@ -78,7 +78,7 @@ def test_a_file_and_its_fields_survive_any_cut_of_the_body(content: bytes, title
     chunks = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
     uploaded, received = receive([chunk for chunk in chunks if chunk])
     assert received == tricky
-    assert uploaded == Uploaded({"title": title, "version": "7"}, "a.bin", len(tricky))
+    assert uploaded == Uploaded({"title": title, "version": "7"}, "a.bin", len(tricky), 1)
 
 
 def test_a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() -> None:
@@ -125,3 +125,10 @@ def test_without_a_sensible_boundary_nothing_is_read(kind: str) -> None:
 @pytest.mark.parametrize("limits", [Limits(upload_idle_s=0.01), Limits(upload_s=0.01)])
 def test_an_upload_that_stalls_is_given_up(limits: Limits) -> None:
     assert refused(part("file", b"abc", "a"), limits=limits, hang=True).code == "timeout"
+
+
+def test_what_is_wrong_with_an_upload_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    for body in (b"no boundary", part("a", b"1").replace(b"\r\n", b"\n") + END, b"--xXx\r\n\0: 1\r\n\r\n" + END):
+        with pytest.raises(Refused):
+            receive([body])
+    assert caplog.records == []

@@ -112,6 +112,15 @@ class Bed:
             waiting.wait(0.05)
         raise AssertionError(f"nothing parked from {queue_part}")
 
+    def until(self, holds: Callable[[], bool]) -> None:
+        """For what nobody tells."""
+        waiting = threading.Event()
+        for _ in range(300):
+            if holds():
+                return
+            waiting.wait(0.05)
+        raise AssertionError("it never came true")
+
     def publish(self, source: str, event_type: str, message: Any) -> None:
         self.loop.run(self.bus.publish(source, event_type, message))
 

@@ -676,6 +676,7 @@ def test_what_a_stopped_host_had_not_begun_is_handled_after_its_start(bed: Bed, 
     for version in range(4):
         bed.publish(source, "Happened", our_message(version=version))
     assert began.wait(10)
+    bed.until(lambda: sum(lanes["open"] for lanes in host.status()["events"].values()) == 4)  # decision 13 says why
     stopping = threading.Thread(target=host.stop)
     stopping.start()
     go.set()

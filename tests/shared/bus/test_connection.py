@@ -42,6 +42,27 @@ def test_a_server_that_says_nothing_is_unavailable_in_time() -> None:
         asyncio.run(silent())
 
 
+def test_who_wants_it_no_more_while_it_opens_leaves_no_socket_behind() -> None:
+    async def impatient() -> bytes:
+        ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            greeting = await reader.readexactly(8)
+            opening.cancel()
+            ended.set_result(greeting + await reader.read())
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        url = f"amqp://guest:guest@127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        opening = asyncio.create_task(Connection.open(url, "test"))
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        server.close()
+        return await asyncio.wait_for(ended, 1.0)
+
+    assert asyncio.run(impatient()) == b"AMQP\x00\x00\x09\x01"
+
+
 def test_the_heartbeat_of_the_url_wins() -> None:
     assert parameters("amqp://localhost/", "x").heartbeat == HEARTBEAT_S
     assert parameters("amqp://localhost/?heartbeat=33", "x").heartbeat == 33

@@ -3,6 +3,7 @@ services leave the same streams (EVT-4)."""
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -143,7 +144,9 @@ def platform(folder: Path) -> Iterator[tuple[EventStore, LocalTransport]]:
             "orgs": Same(AnyProduct()),
         }
         for service_class in (BillingService, OrgsService, FirmwareService, DevicesService):
-            provide = {name: Same(None) for name, one in vars(service_class).items() if isinstance(one, (Given, Views))}
+            provide = {
+                name: Same(None) for name, one in inspect.getmembers(service_class) if isinstance(one, (Given, Views))
+            }
             provide |= {name: one for name, one in given_ones.items() if hasattr(service_class, name)}
             host = ServiceHost(service_class, transport, provide=provide)
             host.start()

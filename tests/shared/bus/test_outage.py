@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_a_restart_of_the_broker_under_load_is_survived_by_every_part(
 
     from shared.bus.host import ServiceHost
 
-    with ExitStack() as stack:
+    with ThreadPoolExecutor(1) as lasting, ExitStack() as stack:  # the node ends with the thread that has started it
         store = open_store(f"sqlite:///{tmp_path / 'events.db'}?durability=normal")
         stack.callback(store.close)
         server, feeder = (open_transport(node.url, name=name) for name in ("server", "feeder"))
@@ -86,7 +87,7 @@ def test_a_restart_of_the_broker_under_load_is_survived_by_every_part(
         for part in (server, feeder, ServiceHost(Inner, server), ServiceHost(Outer, server), relay):
             part.start()
             stack.callback(part.stop)
-        appended = asyncio.run(_load(node, lambda number: _append(store, number), heard))
+        appended = asyncio.run(_load(node, lasting, lambda number: _append(store, number), heard))
     assert appended > 100
 
 
@@ -95,7 +96,7 @@ def _append(store: Any, number: int) -> None:
     store.append("device-0", ANY, [CONTRACTS.encode(event, 0, Context.new("account:x", "test"))])
 
 
-async def _load(node: RabbitNode, append: Callable[[int], None], heard: Heard) -> int:
+async def _load(node: RabbitNode, lasting: Executor, append: Callable[[int], None], heard: Heard) -> int:
     bus = open_bus(node.url, name="load")
     await bus.start()
     listened: list[int] = []
@@ -134,7 +135,7 @@ async def _load(node: RabbitNode, append: Callable[[int], None], heard: Heard) -
 
     tasks = [asyncio.create_task(work()) for work in (caller, caller, caller, caller, feeder)]
     await asyncio.sleep(0.5)
-    await asyncio.get_running_loop().run_in_executor(None, restart)
+    await asyncio.get_running_loop().run_in_executor(lasting, restart)
     async with asyncio.timeout(30):
         while good_after < 50:
             await asyncio.sleep(0.02)
@@ -150,3 +151,39 @@ async def _load(node: RabbitNode, append: Callable[[int], None], heard: Heard) -
     assert failures, "the restart was not noticed at all"
     await bus.stop()
     return appended
+
+
+def test_a_server_of_a_loop_serves_again_after_a_restart_of_the_broker(node: RabbitNode) -> None:
+    asyncio.run(_serve_over_a_restart(node))
+
+
+async def _serve_over_a_restart(node: RabbitNode) -> None:
+    async def double(context: Context, number: int) -> int:
+        return number * 2
+
+    gateway, caller = (open_bus(node.url, name=name) for name in ("gateway-a", "gateway-b"))
+    await gateway.start()
+    await caller.start()
+    try:
+        server = await gateway.serve("gateway-a", {"double": double})
+        context = Context.new("account:tester", "test")
+        assert await caller.call("gateway-a", "double", context, number=1) == 2
+        await asyncio.to_thread(node.stop)
+        with pytest.raises(Unavailable):
+            await caller.call("gateway-a", "double", context, number=2, timeout_s=1.0)
+        await asyncio.to_thread(node.start)
+        assert await _at_last(caller, context) == 6
+        assert server.status()["answered"] == 2
+    finally:
+        await gateway.stop()
+        await caller.stop()
+
+
+async def _at_last(caller: Any, context: Context) -> Any:
+    """The answer as soon as both sides are connected again."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await caller.call("gateway-a", "double", context, number=3, timeout_s=1.0)
+            except Unavailable:
+                await asyncio.sleep(0.1)

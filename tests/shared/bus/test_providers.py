@@ -24,7 +24,8 @@ from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.context import Context
 from shared.errors import Misuse, Unavailable
 from shared.events.billing import TrialStarted
-from shared.events.contracts import CONTRACTS, metadata
+from shared.events.contracts import CONTRACTS
+from shared.events.metadata import metadata
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.projections.view import View

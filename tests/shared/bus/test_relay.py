@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from nameko.events import event_handler
 
+from shared.bus import wire
 from shared.bus.messages import to_message
 from shared.bus.open import open_transport
 from shared.bus.relay import Relay
+from shared.bus.transport import EventQueue
 from shared.context import Context
 from shared.errors import Unavailable
 from shared.events.contracts import CONTRACTS
@@ -232,3 +234,32 @@ def test_a_type_without_contract_is_refused(store: EventStore, checkpoints: Memo
     transport = open_transport("local:", name="test")
     with pytest.raises(ValueError, match="no contract for Nothing"):
         Relay("x", store, transport, checkpoints, frozenset({"Nothing"}), contracts=CONTRACTS)
+
+
+def test_on_the_local_bus_what_nobody_wants_is_not_even_read_and_nothing_is_missed_once_somebody_does(
+    store: EventStore, checkpoints: MemoryCheckpoints, unique: Callable[[str], str], heard: Heard
+) -> None:
+    source, wanting = unique("devices"), threading.Event()
+    transport = open_transport("local:", name="test")
+    transport.start()
+
+    def hear(delivery: Any) -> None:
+        heard.put(wire.decode(delivery.message)["data"]["version"])
+        delivery.settle()
+
+    queue = EventQueue("readers", source, ["DeviceLocked"], lasting=False, exclusive=True, wanted=wanting.is_set)
+    consumed = transport.consume(queue, hear, prefetch=10)
+    relay = relay_of(None, store, checkpoints, source, transport)
+    relay.start()
+    for round_ in (1, 2):
+        assert checkpoints.wait_for(append(store, 10 * round_))
+        assert relay.status()["active"]
+        assert heard.is_empty
+        wanting.set()
+        last = append(store, 10 * round_ + 1)
+        assert heard.take() == 10 * round_ + 1
+        assert checkpoints.wait_for(last)
+        wanting.clear()
+    relay.stop()
+    consumed.close()
+    transport.stop()

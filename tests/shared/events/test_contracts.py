@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from shared.context import Context
 from shared.errors import Misuse
 from shared.events.catalogue import catalogue
-from shared.events.contracts import CONTRACTS, Contract, Registry, UnknownEvent, metadata
-from shared.events.devices import DeviceImported, ImportAdvanced, ImportProblem
+from shared.events.contracts import CONTRACTS, Contract, Registry, UnknownEvent
+from shared.events.devices import DeviceImported, ImportAdvanced, ImportFinished, ImportProblem
 from shared.events.fields import Event, Text
 from shared.events.firmware import FirmwareReleased
+from shared.events.gateway import DescribedVariable
+from shared.events.metadata import metadata
 from shared.events.orgs import TokenIssued
 from shared.events.quick import quick_check
 from shared.events.schemas import schema_of
@@ -45,7 +47,7 @@ def recorded(event: object, context: Context = CONTEXT, contracts: Registry = CO
 
 def test_an_event_comes_back_as_it_went_in() -> None:
     problem = ImportProblem(3, "x\u00fc", "malformed", "not 24 hex digits")
-    event = ImportAdvanced(DEVICE, 1000, 10, 3, 1, 1, 1, [problem])
+    event = ImportAdvanced(DEVICE, 1000, 10, 3, 1, 1, 1, [problem], 1)
     assert CONTRACTS.decode(recorded(event)) == event
 
 
@@ -66,6 +68,16 @@ def test_the_metadata_says_who_and_why() -> None:
     )
 
 
+def test_what_is_seen_is_encoded_as_what_is_asked_for_but_its_own_id_stands_for_the_command() -> None:
+    event, context = DeviceImported(DEVICE, 1000, False), Context.new("device:x", "gateway:a")
+    seen = CONTRACTS.encode_seen(event, context.actor, context.source, context.command_id)
+    asked_for = CONTRACTS.encode(event, 0, context)
+    assert (seen.type, seen.data, seen.meta) == (asked_for.type, asked_for.data, asked_for.meta)
+    assert seen.id == context.command_id
+    with pytest.raises(Misuse):
+        CONTRACTS.encode_seen(object(), context.actor, context.source, context.command_id)
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -78,7 +90,7 @@ def test_the_metadata_says_who_and_why() -> None:
         DeviceImported(DEVICE, 1000, typing.cast(bool, 1)),
         DeviceImported(DEVICE, 1000, typing.cast(bool, None)),
         FirmwareReleased(1000, 65_535, None, False),
-        ImportAdvanced(DEVICE, 1000, 1, 1, 0, 0, 1, [ImportProblem(1, "x" * 65, "malformed", "")]),
+        ImportAdvanced(DEVICE, 1000, 1, 1, 0, 0, 1, [ImportProblem(1, "x" * 65, "malformed", "")], 0),
     ],
 )
 def test_an_event_that_breaks_its_contract_is_a_bug(event: object) -> None:
@@ -137,6 +149,14 @@ def test_old_versions_are_upcast_one_version_at_a_time() -> None:
         assert registry.decode(old) == DeviceNamed("kettle", "unknown")
 
 
+def test_an_import_of_a_time_before_keys_set_none() -> None:
+    meta = msgspec.json.encode({"schema": 1, "actor": "a", "command": "c", "correlation": "c"})
+    for now in (ImportAdvanced(DEVICE, 1000, 10, 3, 1, 1, 1, [], 0), ImportFinished(DEVICE, 1000, 3, 1, 1, 1, 0)):
+        before = msgspec.to_builtins(now)
+        del before["keys_set"]
+        assert CONTRACTS.decode(recorded(now, data=msgspec.json.encode(before), meta=meta)) == now
+
+
 def test_a_gap_in_the_upcasters_is_found_at_start() -> None:
     with pytest.raises(Misuse, match=r"versions \[1\]"):
         Registry([Contract("devices", DeviceNamed, 3, {2: lambda data: data})])
@@ -178,7 +198,7 @@ def _values(field: ma.fields.Field[Any]) -> st.SearchStrategy[Any]:
 
 def _not_null(field: ma.fields.Field[Any]) -> st.SearchStrategy[Any]:
     if isinstance(field, ma.fields.Nested):
-        return st.builds(lambda: ImportProblem(1, "x", "malformed", "why"))
+        return st.just(_nested_in(field))
     if isinstance(field, ma.fields.List):
         return st.lists(_values(field.inner), max_size=3)
     if isinstance(field, ma.fields.Boolean):
@@ -197,6 +217,11 @@ def _not_null(field: ma.fields.Field[Any]) -> st.SearchStrategy[Any]:
         )
     length = limits[ma.validate.Length]
     return st.text(st.characters(codec="utf-8"), min_size=length.min, max_size=min(length.max, 40))
+
+
+def _nested_in(field: ma.fields.Nested) -> Event:
+    examples = (ImportProblem(1, "x", "malformed", "why"), DescribedVariable("temp", "double"))
+    return next(one for one in examples if set(one.__struct_fields__) == set(field.schema.fields))
 
 
 def test_the_catalogue_names_every_event_and_field() -> None:

@@ -36,6 +36,9 @@ _POOLS: dict[str, st.SearchStrategy[Any]] = {
     "account_id": _ids("a"),
     "owner_id": _ids("a"),
     "org_id": _ids("b"),
+    "customer_id": _ids("7"),
+    "invitee_id": _ids("1"),
+    "invitation_id": _ids("2"),
     "token_id": _ids("c"),
     "import_id": _ids("e"),
     "product_id": st.sampled_from([1000, 1001]),
@@ -46,6 +49,10 @@ _POOLS: dict[str, st.SearchStrategy[Any]] = {
     "session": st.integers(1, 4),
     "lines_done": st.integers(0, 9),
     "holder_stream": _ids("account-a"),
+    "values": st.sampled_from(["{}", '{"a":1}', '{"a":[2,null],"b":"text"}', '{"c":{}}']),
+    "removed": st.lists(st.sampled_from("abc"), max_size=2, unique=True),
+    "answers": st.sampled_from(['{"customers.private_beta":true}', '{"customers.private_beta":null}', "{}"]),
+    "modules": st.sampled_from(["[]", '[{"f":"s"}]']),
 }
 """What the fields that name things hold. ``None`` is added where a field may be None."""
 _NEVER_NONE = {"uploader_id": _ids("a")}
@@ -119,5 +126,8 @@ _MATCHING: dict[str, list[str]] = {
     r"[a-z0-9_-]+": ["kitchen", "hall-2"],
     r"[a-z0-9]+(-[a-z0-9]+)*": ["acme", "acme-2"],
     r"[a-z0-9][a-z0-9_-]*": ["a", "b"],
+    r"[A-Za-z0-9+/]+={0,2}": ["a2V5", "b3RoZXI="],
+    r"[A-Za-z0-9_-]{43}": ["c" * 43, "h" * 43],
+    r"[A-HJ-NP-Z2-9]{4}": ["AAAA", "BBBB"],
 }
 """Texts for each pattern that a field may have."""

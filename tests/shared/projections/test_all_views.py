@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,8 @@ class Installation:
         self._stack.close()
 
     def append(self, events: Sequence[object]) -> None:
-        """In one stream; who is forgotten loses the key at once."""
-        context = Context.new("system:test", "test")
+        """In one stream, as one command; who is forgotten loses the key at once."""
+        context = replace(Context.new("account:test", "test"), token="t", about="b" * 24 + "/1000")
         new = [self._contracts.encode(event, index, context) for index, event in enumerate(events)]
         self.store.append("everything", ANY, new)
         for event in events:

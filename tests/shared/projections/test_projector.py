@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from shared.context import Context
@@ -210,7 +211,7 @@ def test_events_that_nobody_knows_are_parked(make: Make, log: Log, database: Fla
     known = CONTRACTS.encode(imported(2), 0, Context.new("system:test", "test"))
     newer = known.meta.replace(b'"schema":1', b'"schema":99')
     broken = New(uuid4(), "DeviceImported", b'{"device_id": 7}', known.meta)
-    log.store.append("device-2", ANY, [replace(known, meta=newer), broken])
+    log.store.append("device-2", ANY, [msgspec.structs.replace(known, meta=newer), broken])
     projector = make()
     projector.catch_up()
     assert [parked.error.split(":")[0] for parked in projector.parked()] == ["UnknownEvent", "ValidationError"]

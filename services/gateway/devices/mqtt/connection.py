@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from services.gateway.devices.mqtt.admission import RETURN_CODES, Refusal, admit
-from services.gateway.devices.mqtt.effects import Ack, Close, Effect, Ending, Now, Record, Serve, Store
+from services.gateway.devices.calls import Question
+from services.gateway.devices.effects import Ack, Answer, Close, Ending, Now, Record, Store
+from services.gateway.devices.mqtt.admission import RETURN_CODES, Form, Refusal, Surface, admit
+from services.gateway.devices.mqtt.effects import Effect, Provision, Serve, WrongSecret
 from services.gateway.devices.mqtt.outflow import Outflow
 from services.gateway.devices.mqtt.packets import V5, Connect, decode_connect
+from services.gateway.devices.mqtt.provisioning import Provisioning
 from services.gateway.devices.mqtt.reader import Frame, FrameReader
 from services.gateway.devices.mqtt.session import Session
 from services.gateway.devices.mqtt.violations import (
@@ -28,19 +32,25 @@ from services.gateway.devices.mqtt.violations import (
     UnsupportedLevel,
     Violation,
 )
-from shared.errors import Unavailable
+from services.gateway.devices.ports import Stored
+from services.gateway.devices.sessions import Dismissal, Place
+from services.gateway.devices.stream_listener import LINGER_S
+from shared.errors import FlotillaError, Unavailable
 
 if TYPE_CHECKING:
     from services.gateway.devices.mqtt.listener import MqttListener
 
 log = logging.getLogger(__name__)
 
-LINGER_S = 1.0
-"""A connection that was ended is aborted after this, whatever the peer does (MQS-6)."""
 LOOKS = 6
 """How often a connection that does not read is looked at before it is closed."""
 
-_TURN, _PACE, _WRITING, _STREAMING = 1, 2, 4, 8
+TOKEN_BYTES = 24
+"""Random ones of a token that is made here: 32 characters."""
+
+Machine = TypeVar("Machine", bound=Session | Provisioning)
+
+_TURN, _PACE, _WRITING, _STREAMING, _CROWD = 1, 2, 4, 8, 16
 """Why nothing is read from a connection now."""
 
 
@@ -50,6 +60,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_holds",
         "_listener",
+        "_machine",
         "_out",
         "_over",
         "_reader",
@@ -57,10 +68,10 @@ class Connection(asyncio.BufferedProtocol):
         "_transport",
         "address",
         "bucket",
-        "session",
+        "proven",
     )
 
-    def __init__(self, listener: MqttListener) -> None:
+    def __init__(self, listener: MqttListener, address: str) -> None:
         self._listener = listener
         self._reader = FrameReader(listener.limits.connect_bytes)
         self._transport: asyncio.Transport
@@ -68,9 +79,16 @@ class Connection(asyncio.BufferedProtocol):
         self._holds = 0
         self._over = False
         self._resume_at = inf
-        self.address = ""
+        self.address = address
         self.bucket: int | None = None
-        self.session: Session | None = None
+        self.proven = False
+        """Whether it is known which device it is."""
+        self._machine: Session | Provisioning | None = None
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the device that is connected."""
+        return self._machine if isinstance(self._machine, Session) else None
 
     # -- called by the transport ----------------------------------------------------------------------------------
 
@@ -79,10 +97,8 @@ class Connection(asyncio.BufferedProtocol):
         listener = self._listener
         self._transport = cast(asyncio.Transport, transport)
         self._out = Outflow(self._transport, listener, self._streamed)
-        peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else ""
         now = listener.now()
-        if not listener.welcomes(self, now):
+        if not listener.welcomes(self):
             self._over = True
             self._transport.abort()
             return
@@ -138,8 +154,8 @@ class Connection(asyncio.BufferedProtocol):
         self._holds &= ~why
         if self._holds or self._over:
             return
-        if self.session is not None:
-            self.session.resumed(self._listener.now().s)
+        if self._machine is not None:
+            self._machine.resumed(self._listener.now().s)
         self._transport.resume_reading()
         self._listener.loop.call_soon(self._work)
 
@@ -151,10 +167,10 @@ class Connection(asyncio.BufferedProtocol):
         now, limits = self._listener.now(), self._listener.limits
         packets = taken_bytes = 0
         while not self._holds and not self._over:
-            if self.session is not None and self._paced(self.session, now):
+            if self._machine is not None and self._paced(self._machine, now):
                 break
             try:
-                if self.session is None:
+                if self._machine is None:
                     self._reader.expect_connect()
                 frame = self._reader.take()
             except Violation as violation:
@@ -168,11 +184,11 @@ class Connection(asyncio.BufferedProtocol):
             if (packets >= limits.turn_packets or taken_bytes >= limits.turn_bytes) and self._reader.held_bytes:
                 self._hold(_TURN)
                 self._listener.loop.call_soon(self._release, _TURN)
-        if self.session is not None:
-            self._listener.wheel.wake_by(self, self.session.wake_at())
+        if self._machine is not None:
+            self._listener.wheel.wake_by(self, self._machine.wake_at())
 
-    def _paced(self, session: Session, now: Now) -> bool:
-        until = session.hold_until(now.s)
+    def _paced(self, machine: Session | Provisioning, now: Now) -> bool:
+        until = machine.hold_until(now.s)
         if until is None:
             return False
         self._resume_at = until
@@ -182,9 +198,17 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def _take(self, frame: Frame, now: Now) -> None:
-        if self.session is not None:
-            self.ask(lambda session: session.receive(frame, now), now)
+        if self._machine is not None:
+            self._guarded(self._machine, lambda machine: machine.receive(frame, now), now)
+        elif not self._listener.server.admissions.turns.do(partial(self._introduce, frame)):
+            self._hold(_CROWD)
+
+    def _introduce(self, frame: Frame) -> None:
+        """Who it is, in a turn of the loop that has room for that."""
+        if self._over:
             return
+        self._release(_CROWD)
+        now = self._listener.now()
         try:
             self._admit(decode_connect(frame), frame.size_bytes, now)
         except UnsupportedLevel as unsupported:
@@ -193,38 +217,65 @@ class Connection(asyncio.BufferedProtocol):
             self._broken(violation, now)
 
     def _broken(self, violation: Violation, now: Now) -> None:
-        if self.session is not None:
-            self.ask(lambda session: session.broken(violation, b"", now), now)
+        if self._machine is not None:
+            self._act(self._machine, lambda machine: machine.broken(violation, b"", now), now)
         else:
             self._listener.around.counts["unauthenticated_" + violation.kind] += 1
             self._close(b"", now)
 
     def _admit(self, connect: Connect, size_bytes: int, now: Now) -> None:
         listener = self._listener
-        if listener.draining:
+        if listener.server.draining:
             self._refuse(Refusal(RETURN_CODES["unavailable"], OTHER_SERVER), connect.level, now)
             return
+        place: Place | None = None
         try:
-            admitted = admit(connect, listener.around.directory)
+            surface = self._surface()
+            admitted = admit(connect, surface, listener.around.directory, listener.around.authorities, now.at)
             if isinstance(admitted, Refusal):
-                listener.guard.refused(self.address, now.s)
+                listener.refused(connect, self.address, now)
                 self._refuse(admitted, connect.level, now)
                 return
-            secure = self._transport.get_extra_info("sslcontext") is not None
-            effects = listener.sessions.join(self, connect, size_bytes, admitted, secure, now)
+            if isinstance(admitted, Form):
+                self._provision(connect, surface.secure, now)
+                return
+            place = listener.server.sessions.join(self, admitted.entry.device_id, now)
+            if place is None:
+                self._refuse(Refusal(RETURN_CODES["unavailable"], CONNECTION_RATE), connect.level, now)
+                return
+            session = self._machine = Session(
+                listener.around, connect, admitted, place.memory, place.number, self.address, surface.secure, now
+            )
+            session.bytes_in = size_bytes
+            effects = session.start(connect, place.replaced_address, now)
         except Unavailable as error:
-            listener.cannot_admit(error, now)
+            listener.server.sessions.failed(self, place, now)
+            listener.server.cannot_admit(error, now)
             self._refuse(Refusal(RETURN_CODES["unavailable"], UNAVAILABLE), connect.level, now)
             return
         except Exception:
             log.exception("a device could not be admitted")
+            listener.server.sessions.failed(self, place, now)
             self._refuse(Refusal(RETURN_CODES["unavailable"], UNAVAILABLE), connect.level, now)
             return
-        if effects is None:
+        self._reader.limit_bytes = listener.limits.packet_bytes
+        self.proven = True
+        listener.server.admissions.proven(self.address)
+        self.act(lambda _: effects, now)
+
+    def _surface(self) -> Surface:
+        tls = self._transport.get_extra_info("ssl_object")
+        return Surface(False) if tls is None else Surface(True, tls.getpeercert(True))
+
+    def _provision(self, connect: Connect, secure: bool, now: Now) -> None:
+        listener = self._listener
+        assigned_id = listener.provisioning_begins(self.address)
+        if assigned_id is None:
             self._refuse(Refusal(RETURN_CODES["unavailable"], CONNECTION_RATE), connect.level, now)
             return
-        self._reader.limit_bytes = listener.limits.packet_bytes
-        self.ask(lambda _: effects, now)
+        made = Provisioning(connect, listener.around.directory, listener.limits, _new_token, secure, now)
+        self._machine = made
+        self._act(made, lambda machine: machine.start(connect, assigned_id), now)
 
     def _refuse(self, refusal: Refusal, level: int, now: Now) -> None:
         self._listener.around.counts["refused_connects"] += 1
@@ -232,34 +283,45 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- effects --------------------------------------------------------------------------------------------------
 
-    def ask(self, question: Callable[[Session], Iterable[Effect]], now: Now) -> None:
-        """Do what the session says to this, in order; nothing if it is over. An error of ours ends the connection and
-        no other (MQE-10)."""
+    def act(self, step: Callable[[Session], Iterable[Effect]], now: Now) -> None:
+        """Do what the session says to this step, in order; nothing if it is over. An error of ours ends the connection
+        and no other (MQE-10)."""
         session = self.session
-        if session is None:
-            return
-        try:
-            self._do(session, question(session), now)
-        except Exception:
-            log.exception("device %s: an error of ours", session.device_id)
-            self._listener.around.counts["our_errors"] += 1
-            self._finish(session.fault(), now)
-            return
-        if self.session is not None:
-            self._listener.wheel.wake_by(self, session.wake_at())
+        if session is not None:
+            self._act(session, step, now)
 
-    def _do(self, session: Session, effects: Iterable[Effect], now: Now) -> None:
+    def _act(self, machine: Machine, step: Callable[[Machine], Iterable[Effect]], now: Now) -> None:
+        self._guarded(machine, step, now)
+        if self._machine is not None:
+            self._listener.wheel.wake_by(self, self._machine.wake_at())
+
+    def _guarded(self, machine: Machine, step: Callable[[Machine], Iterable[Effect]], now: Now) -> None:
+        """The same for a step behind which the connection is woken no earlier, or the caller sees to that."""
+        try:
+            self._do(machine, step(machine), now)
+        except Exception:
+            log.exception("device %s: an error of ours", machine.device_id)
+            self._listener.around.counts["our_errors"] += 1
+            self._finish(machine.fault(), now)
+
+    def _do(self, machine: Session | Provisioning, effects: Iterable[Effect], now: Now) -> None:
         ready = bytearray()
         for effect in effects:
             match effect:
                 case bytes():
                     ready += effect
                 case Record() | Store():
-                    self._store(session, effect)
+                    self._store(machine.device_id, effect)
+                case Answer():
+                    self._listener.server.answered(machine.device_id, effect)
+                case Provision():
+                    self._listener.spawn(self._ask_for_access(effect))
+                case WrongSecret():
+                    self._listener.guard.refused(self.address, now.s)
                 case Serve():
                     self._out.send(ready)
                     ready = bytearray()
-                    self._out.serve(effect)
+                    self._out.serve(effect, partial(self._listener.wait_s, machine.device_id))
                     if self._out.busy:
                         self._hold(_STREAMING)
                 case Close():
@@ -268,30 +330,36 @@ class Connection(asyncio.BufferedProtocol):
                     return
         self._out.send(ready)
 
-    def _store(self, session: Session, effect: Record | Store) -> None:
-        listener = self._listener
-        if isinstance(effect, Store):
-            done, vital = listener.log.publish(effect.event), False
-        else:
-            done = listener.facts.record(effect.event, actor=f"device:{session.device_id}")
-            vital = effect.vital
-        done.add_done_callback(partial(self._stored, effect.ack, vital))
+    async def _ask_for_access(self, wanted: Provision) -> None:
+        known_as: str | None = None
+        try:
+            known_as = await self._listener.provision(wanted)
+        except FlotillaError as error:
+            log.info("a device of product %s was not provisioned: %s", wanted.product_id, error)
+        finally:
+            if isinstance(self._machine, Provisioning):
+                now = self._listener.now()
+                self._act(self._machine, lambda machine: machine.provisioned(known_as, now), now)
+                self._released(now)
 
-    def _stored(self, ack: Ack | None, vital: bool, done: asyncio.Future[None]) -> None:
+    def _store(self, device_id: str, effect: Record | Store) -> None:
+        vital = isinstance(effect, Record) and effect.vital
+        self._listener.server.store(device_id, effect).add_done_callback(partial(self._stored, effect.ack, vital))
+
+    def _stored(self, ack: Ack | None, vital: bool, done: Stored) -> None:
         lost = done.cancelled() or done.exception() is not None
-        if lost:
-            self._listener.around.counts["lost_events"] += 1
-        if self.session is None or (ack is None and not (lost and vital)):
+        session = self.session
+        if session is None or (ack is None and not (lost and vital)):
             return
         now = self._listener.now()
         if lost or ack is None:
-            self.ask(lambda session: session.not_stored(), now)
+            self._act(session, lambda session: session.not_stored(), now)
         else:
-            self.ask(lambda session: session.stored(ack), now)
+            self._guarded(session, lambda session: session.stored(ack), now)
         self._released(now)
 
     def _released(self, now: Now) -> None:
-        if self._holds & _PACE and self.session is not None and self.session.hold_until(now.s) is None:
+        if self._holds & _PACE and self._machine is not None and self._machine.hold_until(now.s) is None:
             self._release(_PACE)
 
     def _finish(self, close: Close, now: Now) -> None:
@@ -300,13 +368,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end(self, ending: Ending, now: Now) -> None:
         """The session is over; the socket may live on for a moment."""
-        session, self.session = self.session, None
-        if session is None or not self._listener.sessions.leave(self, session):
+        session, self._machine = self._machine, None
+        if isinstance(session, Provisioning):
+            self._listener.provisioning_ends(self.address)
+            return
+        if session is None or not self._listener.server.sessions.leave(self, session):
             return
         session.bytes_out = self._out.bytes_out
         try:
             for effect in session.end(ending, now):
-                self._store(session, effect)
+                self._store(session.device_id, effect)
         except Exception:
             log.exception("device %s: its end was not recorded", session.device_id)
             self._listener.around.counts["our_errors"] += 1
@@ -319,19 +390,37 @@ class Connection(asyncio.BufferedProtocol):
         self._out.close(packet)
         self._listener.wheel.schedule(self, now.s + LINGER_S)
 
-    def dismiss(self, reason: int, ending: Ending, text: str) -> None:
+    def dismiss(self, ending: Dismissal, text: str) -> None:
         """The gateway ends this connection."""
         now = self._listener.now()
-        if self.session is not None:
-            self.ask(lambda session: session.dismiss(reason, ending, text), now)
+        if self._machine is not None:
+            self._act(self._machine, lambda machine: machine.dismiss(ending, text), now)
         else:
             self._close(b"", now)
+
+    def replaced(self, now: Now) -> None:
+        """A newer connection of the device takes over."""
+        self.act(lambda session: session.replaced(now), now)
+
+    def news(self, now: Now) -> None:
+        """The directory has news of the device or of its product."""
+        self.act(lambda session: session.directory_changed(now), now)
+
+    def ask(self, number: int, question: Question, now: Now) -> None:
+        """Ask the device."""
+        self.act(lambda session: session.ask(number, question, now), now)
+
+    def unask(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
+        if self.session is not None:
+            self.session.unask(number)
 
     # -- time -----------------------------------------------------------------------------------------------------
 
     def wake(self, now: Now) -> None:
         """The moment that it waited for in the wheel has come."""
-        if self._over or self.session is None:
+        machine = self._machine
+        if self._over or machine is None:
             if not self._over:
                 self._listener.around.counts["connect_timeouts"] += 1
             self._over = True
@@ -341,12 +430,16 @@ class Connection(asyncio.BufferedProtocol):
         if self._out.stuck_s(now.s) >= self._listener.limits.standing_still_s:
             self._broken(Violation("does not read", UNSPECIFIED, "slow_reader"), now)
             return
-        self.ask(lambda session: session.tick(bool(self._holds), now), now)
-        if self.session is None:
+        self._act(machine, lambda machine: machine.tick(bool(self._holds), now), now)
+        if self._machine is None:
             return
-        wake_at = self.session.wake_at()
+        wake_at = machine.wake_at()
         if self._holds & _PACE:
             wake_at = min(wake_at, self._resume_at)
         if self._out.paused:
             wake_at = min(wake_at, now.s + self._listener.limits.standing_still_s / LOOKS)
         self._listener.wheel.schedule(self, wake_at)
+
+
+def _new_token() -> str:
+    return secrets.token_urlsafe(TOKEN_BYTES)

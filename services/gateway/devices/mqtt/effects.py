@@ -1,48 +1,10 @@
-"""What the session machine wants done, in order; plain bytes are to be sent."""
+"""What the MQTT session machine wants done beyond what those of all protocols do. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, NamedTuple
 
-from shared.events.gateway import DevicePublished
-
-Ending = Literal["disconnected", "connection_lost", "keepalive", "kicked", "draining", "misbehaved"]
-
-
-class Now(NamedTuple):
-    """A moment twice: ``s``, seconds of a clock that never goes back, and ``at``, the time of day in UTC."""
-
-    s: float
-    at: datetime
-
-
-class Ack:
-    """An acknowledgement to send when the events that its message caused are durable, behind those before it."""
-
-    __slots__ = ("packet", "waiting")
-
-    def __init__(self, packet: bytes, waiting: int) -> None:
-        self.packet = packet
-        self.waiting = waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A fact to record. ``vital``: the connection ends if it cannot be."""
-
-    event: object
-    ack: Ack | None = None
-    vital: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """A published event to log."""
-
-    event: DevicePublished
-    ack: Ack | None = None
+from services.gateway.devices.effects import Answer, Close, Record, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +19,20 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
-    """Send the packet, which may be empty, and end the connection."""
+class Provision:
+    """Let the device in that showed its product's secret: by a token or by a certificate. The machine is to be told
+    what came of it."""
 
-    packet: bytes
-    ending: Ending
+    product_id: int
+    device_name: str | None
+    token_digest: str | None
+    fingerprint: str | None
+    create: bool
 
 
-Effect = bytes | Record | Store | Serve | Close
+@dataclass(frozen=True, slots=True)
+class WrongSecret:
+    """Counts as a refused log-in."""
+
+
+Effect = bytes | Record | Store | Serve | Answer | Provision | WrongSecret | Close

@@ -1,33 +1,27 @@
-"""Firmware in one session: what the device reports, when it is offered its target, which image it is served. Pure."""
+"""Firmware in one MQTT session: what the device reports by the reserved keys, when it is offered its target, which
+image it is served (section 7). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
+from services.gateway.devices.effects import SessionName
+from services.gateway.devices.firmware import SETUP_S, Firmware
 from services.gateway.devices.mqtt.limits import MqttLimits
 from services.gateway.devices.mqtt.payloads import JsonObject, firmware_attributes
-from services.gateway.devices.mqtt.reports import Identity, State
+from services.gateway.devices.mqtt.reports import State, told_by
 from services.gateway.devices.mqtt.topics import decimal
 from services.gateway.devices.mqtt.violations import Rejected
 from services.gateway.devices.ports import Directory
-from services.gateway.devices.updates import Updates, Wanted
+from services.gateway.devices.updates import Updates
 from services.gateway.entries import DeviceEntry, ImageEntry
-from shared.events.gateway import FirmwareReported
-from shared.targets import Target, counted_product, runs_target, target
 
 NOT_FOUND = b"NOT_FOUND"
 PAYLOAD_TOO_LARGE = b"PAYLOAD_TOO_LARGE"
 FAILURE = b"FAILURE"
-
-
-class SessionName(NamedTuple):
-    """What names a session all over the installation."""
-
-    gateway: str
-    epoch: int
-    session: int
 
 
 @dataclass(slots=True)
@@ -46,26 +40,18 @@ class Piece(NamedTuple):
     length: int
 
 
-class Firmware:
-    """Of one session. ``entry`` is the directory's newest word on the device."""
+class MqttFirmware(Firmware):
+    """Of one session."""
 
     __slots__ = (
-        "_allowed",
-        "_allowed_release",
         "_asked_at",
-        "_connected_at",
-        "_directory",
         "_downloads",
         "_limits",
         "_listened_at",
-        "_name",
         "_offered_at",
         "_offered_version",
-        "_recorded_product",
-        "_reported_at",
-        "entry",
-        "identity",
-        "updates",
+        "_told_at",
+        "_told_image",
     )
 
     def __init__(
@@ -77,78 +63,28 @@ class Firmware:
         name: SessionName,
         now: float,
     ) -> None:
-        self.entry = entry
-        self.identity = Identity.of(entry)
-        self._recorded_product = entry.recorded_product
-        self.updates = updates
-        self._directory = directory
+        super().__init__(entry, updates, directory, name, now)
         self._limits = limits
-        self._name = name
-        # What may be offered unasked: as it was when the device connected, but for what is to happen at once.
-        self._allowed = entry.membership
-        self._allowed_release = entry.released_version
-        self._connected_at = now
         self._listened_at: float | None = None
-        self._reported_at: float | None = None
         self._asked_at: float | None = None
+        self._told_at: float | None = None
+        self._told_image: ImageEntry | None = None
         self._offered_at = 0.0
         self._offered_version: int | None = None
         self._downloads: dict[int, Download] | None = None
-
-    @property
-    def counted(self) -> int | None:
-        """The product that the device counts as (DEV-3)."""
-        return counted_product(self.entry.membership, self.identity.product)
-
-    @property
-    def target(self) -> Target | None:
-        """What it should run (MQF-2)."""
-        return target(self.entry.membership, self.identity.product, self.entry.released_version)
-
-    def image(self) -> ImageEntry | None:
-        """The image of its target."""
-        aim, product_id = self.target, self.counted
-        return None if aim is None or product_id is None else self._directory.image(product_id, aim.version)
 
     def attributes(self) -> JsonObject:
         """The five attributes of its target; nothing without one (MQF-3)."""
         image = self.image()
         if image is None:
             return {}
-        return firmware_attributes(image.product_id, image.version, image.size_bytes, image.sha256)
+        product = self._directory.product(str(image.product_id))
+        title = (product.firmware_name if product else "") or str(image.product_id)
+        width = product.version_width if product else 0
+        return firmware_attributes(title, image.version, width, image.size_bytes, image.sha256)
 
-    def refresh(self, now: float) -> list[object]:
-        """Ask the directory anew. A device that reported in this connection and counts as another product since then is
-        recorded again; an attempt at what is no longer the target is cancelled."""
-        self.entry = self._directory.device(self.entry.device_id) or self.entry
-        changed = self._reported_at is not None and self.counted != self._recorded_product
-        return [*([self._fact()] if changed else []), *self._retargeted(now)]
-
-    def _retargeted(self, now: float) -> list[object]:
-        return [*self.updates.retarget(self._aim(), now)] if self.updates.running else []
-
-    def directory_changed(self, now: float) -> list[object]:
-        """The directory has news: a lock that is to be flashed now, and an intelligent release, need not wait for
-        the next connection (FW-3, FW-4)."""
-        before = self.entry
-        events = self.refresh(now)
-        member = self.entry.membership
-        forgiven = before.failures and not self.entry.failures
-        if forgiven and before.attempt_version == self.entry.attempt_version:  # FW-7: somebody asks for it again
-            self.updates.ask_again()
-            self._offered_version = None
-        version = member.locked_version
-        if member.flash_pending and not (self._allowed.flash_pending and self._allowed.locked_version == version):
-            self._allowed = member
-            self._offered_version = None
-            if not self.entry.failures:
-                self.updates.ask_again()
-        released = self.entry.released_version
-        if released != self._allowed_release and member.product_id is not None:
-            product = self._directory.product(str(member.product_id))
-            if product is not None and product.intelligent:
-                self._allowed_release = released
-        return events
+    def _asked_anew(self) -> None:
+        self._offered_version = None
 
     def report(self, values: Mapping[str, Any], now: float) -> list[object]:
         """The events of a report by the reserved keys (MQF-1, MQF-8)."""
@@ -157,56 +93,17 @@ class Firmware:
         events: list[object] = []
         if failed:
             events += self.updates.says(state.word, state.error, None, now)
-        told = self.identity.told(values)
+        told = told_by(values, self.identity, self._named)
         if told is not None:
-            events += self._told(told, now)
+            events += self.told(told, now)
         if state.word and not failed:
-            wanted = self._wanted() if state.word == "DOWNLOADING" else None
+            wanted = self.wanted() if state.word == "DOWNLOADING" else None
             events += self.updates.says(state.word, "", wanted, now)
         return events
 
-    def _told(self, told: Identity, now: float) -> list[object]:
-        changed = told != self.identity
-        self.identity = told
-        if self._reported_at is None:
-            self._reported_at = now
-        events: list[object] = []
-        if changed or self.counted != self._recorded_product:
-            self.entry = self._directory.device(self.entry.device_id) or self.entry
-            events.append(self._fact())
-        runs, aim = self._runs_target(), self.target
-        events += self.updates.reported(runs, now)
-        if changed and runs and aim is not None and self.counted is not None:
-            events += self.updates.reported_late(self.counted, aim.version)
-        return [*events, *self._retargeted(now)]
-
-    def _fact(self) -> FirmwareReported:
-        """What the device reports and counts as now: recorded when either changes (FW-5, DEV-4)."""
-        told, self._recorded_product = self.identity, self.counted
-        return FirmwareReported(
-            self.entry.device_id,
-            self._recorded_product,
-            told.product,
-            told.version,
-            told.title,
-            told.text,
-            *self._name,
-        )
-
-    def _runs_target(self) -> bool:
-        aim = self.target
-        identity = self.identity
-        return aim is not None and runs_target(self.entry.membership, aim, identity.product, identity.version)
-
-    def _aim(self) -> Wanted | None:
-        aim, image = self.target, self.image()
-        if aim is None or image is None:
-            return None
-        return Wanted(image.product_id, image.version, aim.cause, image.size_bytes)
-
-    def _wanted(self) -> Wanted | None:
-        """What an attempt may be opened at: its target, unless it runs that already."""
-        return None if self._runs_target() else self._aim()
+    def _named(self, firmware_name: str) -> int | None:
+        product = self._directory.product_by_firmware_name(firmware_name)
+        return None if product is None else product.product_id
 
     def listens(self, listening: bool, now: float) -> None:
         """Whether the device has subscribed to its attributes."""
@@ -218,23 +115,40 @@ class Firmware:
     def asked(self, now: float) -> None:
         """The device asked for the firmware attributes itself."""
         self._asked_at = now
+        self._told(now)
+
+    def _told(self, now: float) -> None:
+        """It is told of its target, which it may begin to download at once."""
+        self._told_at = None if self.runs_target else now
+        self._told_image = self.image()
+
+    def comes_first(self, now: float) -> bool:
+        """The same; only a device that can be told of its firmware gets it."""
+        return self._listened_at is not None and super().comes_first(now)
+
+    def quiet_until(self, now: float) -> float | None:
+        """Until when it must hear of no other attributes (MQF-9): while it is set up (PRD-5), while it downloads, and
+        before it says so: the Python SDK does a second after it was told. None if it may."""
+        if self.updates.downloading:
+            self._told_at = None
+            return inf
+        if self.comes_first(now):
+            return self._connected_at + SETUP_S
+        if self._told_at is None or self.target is None or now >= self._told_at + self._limits.asked_s:
+            return None
+        return self._told_at + self._limits.asked_s
 
     def offer_at(self) -> float | None:
         """When its target may be offered unasked, if nothing happens before (MQF-4)."""
-        aim, limits = self.target, self._limits
-        if aim is None or self._listened_at is None or self._runs_target():
+        aim, limits, earliest = self.target, self._limits, self.may_bring_from()
+        if aim is None or self._listened_at is None or earliest is None:
             return None
-        allowed = target(self._allowed, self.identity.product, self._allowed_release)
-        if allowed is None or allowed.version != aim.version:
-            return None
-        earliest = self.updates.offer_from(aim.version, self._connected_at)
-        if earliest is None:
-            return None
-        moments = [earliest, self._listened_at + limits.patience_s]
+        patience_s = 0.0 if self.is_new else limits.patience_s
+        moments = [earliest, self._listened_at + patience_s]
         if self._reported_at is None:
             moments.append(self._connected_at + limits.unreported_s)
         else:
-            moments.append(self._reported_at + limits.patience_s)
+            moments.append(self._reported_at + patience_s)
         if self._asked_at is not None:
             moments.append(self._asked_at + limits.asked_s)
         if self._offered_version == aim.version:
@@ -246,11 +160,13 @@ class Firmware:
         aim = self.target
         self._offered_version = None if aim is None else aim.version
         self._offered_at = now
+        self._told(now)
         return self.attributes()
 
-    def chunk(self, request: int, number: int, payload: bytes, now: float) -> tuple[list[object], Piece | bytes]:
-        """The events of a chunk request, and the stretch of the image or the text of the error. Raises ``Rejected``
-        for a chunk size that is none (MQE-5)."""
+    def chunk(self, request: int, number: int, payload: bytes, now: float) -> tuple[list[object], Piece | bytes | None]:
+        """The events of a chunk request, and the stretch of the image or the text of the error; None for a download
+        that would be of another image than the device was told of: it has to hear of its target first. Raises
+        ``Rejected`` for a chunk size that is none (MQE-5)."""
         chunk_bytes = decimal(payload.decode(errors="replace"), "chunk size") if payload else 0
         if payload and not chunk_bytes:
             raise Rejected("chunk size 0", kind="bad_number")
@@ -261,6 +177,8 @@ class Firmware:
             image = self.image()
             if image is None:
                 return events, NOT_FOUND
+            if self._told_of_another(image):
+                return events, None
             download = self._remember(request, Download(image))
         if chunk_bytes > self._limits.chunk_bytes:
             return events, PAYLOAD_TOO_LARGE
@@ -268,10 +186,17 @@ class Firmware:
         piece = self._piece(download, number)
         if isinstance(piece, bytes):
             return events, piece
-        wanted = self._wanted()
+        wanted = self.wanted()
         if wanted is not None and wanted.version == download.image.version:
             events += self.updates.chunk(wanted, piece.offset + piece.length, now)
         return events, piece
+
+    def _told_of_another(self, image: ImageEntry) -> bool:
+        """Whether it would find the checksum wrong, since its target changed between the telling and the asking; and
+        whether it can be told anew. The answer may have been older than a lock that was just set, or the Python SDK,
+        which waits a second before it asks, too late."""
+        told = self._told_image
+        return told is not None and told.sha256 != image.sha256 and self._listened_at is not None
 
     def _remember(self, request: int, download: Download) -> Download:
         if self._downloads is None:

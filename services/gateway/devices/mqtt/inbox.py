@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from services.gateway.devices.mqtt.effects import Ack
+from services.gateway.devices.effects import Ack
 from services.gateway.devices.mqtt.limits import MqttLimits
 from services.gateway.devices.mqtt.packets import PUBACK, PUBCOMP, PUBREC, V5, Publish
 from services.gateway.devices.mqtt.violations import (

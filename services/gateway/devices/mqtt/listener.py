@@ -1,185 +1,142 @@
-"""The MQTT listener: sockets, one timer, and what all connections share."""
+"""The MQTT listener: what all connections share, and whose certificates are taken."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl as tls
+import ssl
+from collections import Counter
 from collections.abc import Coroutine
-from math import ceil
+from functools import partial
+from itertools import count
 from typing import Any
 
+from services.gateway.devices.accepting import Kind
+from services.gateway.devices.effects import Now
 from services.gateway.devices.images import Images
-from services.gateway.devices.mqtt.connection import LINGER_S, Connection
-from services.gateway.devices.mqtt.effects import Now
-from services.gateway.devices.mqtt.limits import LoginGuard, MqttLimits
+from services.gateway.devices.limits import network_of
+from services.gateway.devices.mqtt.certificates import Authorities
+from services.gateway.devices.mqtt.connection import Connection
+from services.gateway.devices.mqtt.effects import Provision
+from services.gateway.devices.mqtt.limits import MqttLimits
+from services.gateway.devices.mqtt.packets import Connect
+from services.gateway.devices.mqtt.refusals import Refusals
 from services.gateway.devices.mqtt.session import Surroundings
-from services.gateway.devices.mqtt.sessions import Sessions
-from services.gateway.devices.mqtt.violations import DRAINING
-from services.gateway.devices.ports import Blobs, Directory, Facts, Log
-from services.gateway.devices.timers import Wheel
-from shared.clock import Clock
+from services.gateway.devices.mqtt.websocket import WebSocket
+from services.gateway.devices.ports import Provisioner
+from services.gateway.devices.server import DeviceServer
+from services.gateway.devices.stream_listener import LINGER_S, StreamListener
+from services.gateway.epochs import Port
 from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 4_096
-WAKE_AT_ONCE = 200
-"""Connections woken in one turn of the loop."""
-SWEEP_S = 10.0
-DRAIN_STEP_S = 0.05
-COMPLAIN_S = 60.0
-"""The log hears of an unreadable directory this seldom."""
+WEBSOCKET = frozenset({"mqtt-ws", "mqtt-wss"})
+"""Kinds of ports that speak MQTT over WebSocket; all others speak plain MQTT, with TLS or without."""
 
 
-class MqttListener:
+class MqttListener(StreamListener[Connection]):
     """Serves MQTT for one epoch of one gateway; everything in the running loop's thread."""
 
     def __init__(
-        self,
-        *,
-        directory: Directory,
-        facts: Facts,
-        log: Log,
-        blobs: Blobs,
-        gateway: str,
-        epoch: int,
-        clock: Clock,
-        limits: MqttLimits | None = None,
-        ssl: tls.SSLContext | None = None,
+        self, server: DeviceServer, limits: MqttLimits | None = None, provisioner: Provisioner | None = None
     ) -> None:
         self.limits = limits or MqttLimits()
-        self.around = Surroundings(directory, self.limits, gateway, epoch)
-        self.facts = facts
-        self.log = log
-        self.images = Images(blobs, self.limits.image_cache_bytes)
-        self.guard = LoginGuard(self.limits.refused_logins, self.limits.refused_logins_s)
-        self.sessions = Sessions(self)
-        self.connections: set[Connection] = set()
-        self.draining = False
+        super().__init__(server, self.limits)
+        self._provisioner = provisioner
+        self.around = Surroundings(
+            server.directory,
+            self.limits,
+            server.gateway,
+            server.epoch,
+            Authorities(server.directory),
+            server.counts,
+            server.latest,
+            server.transfers,
+        )
+        self.refusals = Refusals(server.directory)
         self.buffer = memoryview(bytearray(max(self.limits.packet_bytes, self.limits.connect_bytes)))
-        self.loop: asyncio.AbstractEventLoop
-        self.wheel: Wheel[Connection]
-        self._clock = clock
-        self._ssl = ssl
-        self._servers: list[asyncio.Server] = []
-        self._ticking: asyncio.TimerHandle | None = None
-        self._sweep_at = 0.0
-        self._complain_at = 0.0
-        self._empty = asyncio.Event()
+        self._contexts: list[ssl.SSLContext] = []
+        self._provisioning: Counter[str] = Counter()
+        self._provisioned = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str, port: int, *, ssl: tls.SSLContext | None = None) -> int:
-        """Listen, and answer with the port (0 asks for any free one). May be called again for another port, with TLS
-        or without: all ports share their sessions. Raises ``OSError`` when the address is not to be had."""
-        self.loop = asyncio.get_running_loop()
-        if self._ticking is None:
-            self.wheel = Wheel(self.limits.tick_s, self.loop.time())
-            self._ticking = self.loop.call_later(self.limits.tick_s, self._tick)
-        context = ssl or self._ssl
-        server = await self.loop.create_server(
-            lambda: Connection(self),
-            host,
-            port,
-            ssl=context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=self.limits.connect_s if context else None,
-        )
-        self._servers.append(server)
-        bound: int = server.sockets[0].getsockname()[1]
-        return bound
+    @property
+    def images(self) -> Images:
+        """Firmware images in memory."""
+        return self.server.images
 
-    async def drain(self, seconds: float) -> None:
-        """Accept nothing more and end all sessions, evenly over the time, so that the fleet does not come back as one
-        herd (MQS-6)."""
-        self._stop_accepting()
-        waiting = list(self.sessions)
-        steps = max(1, int(seconds / DRAIN_STEP_S))
-        share = ceil(len(waiting) / steps)
-        while waiting:
-            now, waiting = waiting[:share], waiting[share:]
-            for device_id in now:
-                connection = self.sessions.connection(device_id)
-                if connection is not None:
-                    connection.dismiss(DRAINING, "draining", "the gateway is being stopped")
-            if waiting:
-                await asyncio.sleep(DRAIN_STEP_S)
+    async def start(self, host: str, port: Port) -> int:
+        """Listen on one more port, with TLS or without. Raises ``OSError`` when the address is not to be had."""
+        if port.ssl is not None:
+            self._contexts.append(port.ssl)
+            trust(port.ssl, self.around.authorities.certificates)
+        self._authorities()
+        kind = Kind(
+            self._websocket if port.kind in WEBSOCKET else partial(Connection, self),
+            self._hears,
+            port.ssl,
+            self.limits.connect_s,
+        )
+        return await self._listen(host, port.number, kind)
 
     async def stop(self) -> None:
-        """End everything within two seconds or so: sessions end as draining; safe to call twice and before start."""
-        await self.drain(0.0)
-        for connection in list(self.connections):
-            connection.dismiss(DRAINING, "draining", "the gateway is being stopped")
-        if self.connections:
-            self._empty.clear()
-            async with asyncio.timeout(LINGER_S + 4 * self.limits.tick_s + 1.0):
-                await self._empty.wait()
-        if self._ticking is not None:
-            self._ticking.cancel()
-            self._ticking = None
+        """End everything within two seconds or so; safe to call twice and before start."""
+        await super().stop()
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=LINGER_S)
-        await self.images.close()
-
-    def _stop_accepting(self) -> None:
-        self.draining = True
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
 
     def status(self) -> dict[str, Any]:
-        """Numbers for operators: connections, sessions, and counts since the start by kind."""
-        return {
-            "connections": len(self.connections),
-            "sessions": len(self.sessions),
-            "draining": self.draining,
-            "image_cache_bytes": self.images.held_bytes,
-            "counts": dict(self.around.counts),
-        }
+        """Numbers for operators."""
+        return {"connections": len(self.connections), "provisioning": self._provisioning.total()}
 
     # -- for connections ------------------------------------------------------------------------------------------
 
-    def now(self) -> Now:
-        """The present moment."""
-        return Now(self.loop.time(), self._clock())
+    def _websocket(self, address: str) -> WebSocket:
+        return WebSocket(self, Connection(self, address))
 
-    def welcomes(self, connection: Connection, now: Now) -> bool:
-        """Whether a new connection is heard at all."""
-        if self.draining or self.guard.unheard(connection.address, now.s):
-            self.around.counts["unheard_connections"] += 1
-            return False
-        if len(self.connections) >= self.limits.connections:
-            self.around.counts["connections_above_limit"] += 1
-            return False
-        self.connections.add(connection)
-        return True
+    def provisioning_begins(self, address: str) -> str | None:
+        """One more connection for provisioning: the client id that it is given, or None for one too many."""
+        limits, address = self.limits, network_of(address)
+        if self._provisioning.total() >= limits.provisioning:
+            self.around.counts["provisioning_above_limit"] += 1
+            return None
+        if self._provisioning[address] >= limits.provisioning_an_address:
+            self.around.counts["provisioning_above_limit"] += 1
+            return None
+        self._provisioning[address] += 1
+        return f"{self.server.gateway}-{self.server.epoch}-p{next(self._provisioned)}"
 
-    def cannot_admit(self, error: Unavailable, now: Now) -> None:
-        """A device was refused because the directory cannot be read; told to the log once a minute, for a whole fleet
-        may come."""
-        self.around.counts["unavailable_connects"] += 1
-        if now.s >= self._complain_at:
-            self._complain_at = now.s + COMPLAIN_S
-            log.warning("devices are refused for now: %s", error)
+    def provisioning_ends(self, address: str) -> None:
+        """One of them is over."""
+        address = network_of(address)
+        self._provisioning[address] -= 1
+        if not self._provisioning[address]:
+            del self._provisioning[address]
 
-    def gone(self, connection: Connection) -> None:
-        """The socket of a connection is closed."""
-        self.wheel.cancel(connection)
-        self.connections.discard(connection)
-        if not self.connections:
-            self._empty.set()
+    async def provision(self, wanted: Provision) -> str:
+        """The ID of the device that is let in. Raises ``FlotillaError``."""
+        if self._provisioner is None:
+            raise Unavailable("nobody lets devices in here")
+        return await self._provisioner.provision(
+            wanted.product_id, wanted.device_name, wanted.token_digest, wanted.fingerprint, wanted.create
+        )
+
+    def refused(self, connect: Connect, address: str, now: Now) -> None:
+        """A log-in was refused. Raises what the directory raises."""
+        self.guard.refused(address, now.s)
+        event = self.refusals.refused(connect, address, now.s)
+        if event is not None:
+            self.server.record(event)
+
+    def wait_s(self, device_id: str, size_bytes: int) -> float:
+        """How long so many bytes of an image have to wait for the rates of the gateway and of the device."""
+        now = self.loop.time()
+        return self.server.transfers.reserve(device_id, size_bytes, now) - now
 
     def unreadable_image(self) -> None:
         """An image could not be read."""
         self.around.counts["unreadable_images"] += 1
-
-    def record(self, event: object, actor: str = "system:gateway") -> None:
-        """Record a fact that no acknowledgement waits for."""
-        self.facts.record(event, actor=actor).add_done_callback(self._recorded)
-
-    def _recorded(self, done: asyncio.Future[None]) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self.around.counts["lost_events"] += 1
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it, and hold it until it is done."""
@@ -193,13 +150,35 @@ class MqttListener:
             log.error("serving an image failed", exc_info=task.exception())
             self.around.counts["our_errors"] += 1
 
-    def _tick(self) -> None:
+    def _authorities(self) -> None:
+        """If others sign devices' certificates now, look again at who is in with one, and take new ones in handshakes.
+        One that was withdrawn stays known to OpenSSL; who comes with its certificates is refused behind the handshake,
+        as is who resumes an older session."""
+        try:
+            if not self.around.authorities.refresh():
+                return
+        except Unavailable as error:
+            log.warning("the authorities of device certificates are not known: %s", error)
+            return
+        for context in self._contexts:
+            trust(context, self.around.authorities.certificates)
         now = self.now()
-        due = self.wheel.due(now.s, WAKE_AT_ONCE)
-        for connection in due:
-            connection.wake(now)
-        if now.s >= self._sweep_at:
-            self._sweep_at = now.s + SWEEP_S
-            self.sessions.sweep(now)
-        pause_s = 0.0 if len(due) == WAKE_AT_ONCE else self.limits.tick_s
-        self._ticking = self.loop.call_later(pause_s, self._tick)
+        for connection in list(self.connections):
+            if connection.session is not None and connection.session.certified:
+                connection.news(now)
+
+    def _tick(self) -> None:
+        self._authorities()
+        super()._tick()
+
+
+def trust(context: ssl.SSLContext, certificates: list[str]) -> None:
+    """Ask clients for a certificate, which one of these has signed if there is one (MQC-6). Some may be intermediate
+    ones. Nobody is told their names, of which there may be many."""
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    for certificate in certificates:
+        try:
+            context.load_verify_locations(cadata=certificate)
+        except ssl.SSLError as error:
+            log.warning("a device authority cannot be used: %s", error)

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from services.gateway.devices.mqtt import payloads, topics, writer
-from services.gateway.devices.mqtt.effects import Effect, Now, Serve
+from services.gateway.devices.attributes import TooManyAttributes
+from services.gateway.devices.effects import Now
+from services.gateway.devices.latest import RESERVED
+from services.gateway.devices.mqtt import asking, payloads, topics, writer
+from services.gateway.devices.mqtt.effects import Effect, Serve
 from services.gateway.devices.mqtt.firmware import FAILURE, NOT_FOUND, PAYLOAD_TOO_LARGE, Piece
 from services.gateway.devices.mqtt.payloads import Item, JsonObject
 from services.gateway.devices.mqtt.topics import Up
-from services.gateway.devices.mqtt.violations import NORMAL, NOT_AUTHORIZED, Rejected
-from shared.events.gateway import DevicePublished
+from services.gateway.devices.mqtt.values import desired_values, reported_values
+from services.gateway.devices.mqtt.violations import NORMAL, NOT_AUTHORIZED, QUOTA, Rejected
+from shared.events.gateway import (
+    AttributesReported,
+    ClaimOpened,
+    ClaimPresented,
+    DescriptionReported,
+    DevicePublished,
+)
+from shared.ids import digest
 
 if TYPE_CHECKING:
     from services.gateway.devices.mqtt.session import Session
 
 PUBLIC = "public/"
+CLAIM_CODE_CHARACTERS = 63
+"""As many of a claim code count as Particle's devices show."""
+DESCRIBING = frozenset({"functions", "variables"})
+"""Attributes that tell the user interface what the device offers."""
+NOT_ATTRIBUTES = RESERVED.union(payloads.FIRMWARE_KEYS)
+"""Keys that say what the device runs (MQF-1), and those that only the platform sets (MQF-3)."""
 
 
 @dataclass(slots=True)
@@ -59,15 +78,15 @@ def handle(session: Session, topic: str, payload: bytes, now: Now) -> Outcome:
         case "event":
             _event(session, outcome, up.name, payload, now)
         case "attributes":
-            values = payloads.attributes(payload)
-            if not payloads.RESERVED.isdisjoint(values):
-                _report(session, outcome, values, now)
+            _reported(session, outcome, payloads.attributes(payload), now)
         case "attributes_request":
             _attributes(session, outcome, up, payload, now)
+        case "claim":
+            _claim(session, outcome, payload, now)
         case "rpc_request":
             outcome.down += session.answer(up.answer, _call(session, payloads.method(payload), now))
         case "rpc_response":
-            session.around.counts["unawaited_answers"] += 1  # MQU-5
+            outcome.down += asking.answered(session, up.request, payload)
         case "chunk":
             _chunk(session, outcome, up, payload, now)
         case "software":
@@ -86,6 +105,8 @@ def _publish(session: Session, outcome: Outcome, items: Iterable[Item], now: Now
         if product_id is None:  # DEV-4: it cannot act for the product
             outcome.reason = NOT_AUTHORIZED
             return
+        if item.values is not None:
+            session.remember(item, now)
         outcome.published.append(
             DevicePublished(
                 session.device_id,
@@ -115,16 +136,66 @@ def _event(session: Session, outcome: Outcome, name: str, payload: bytes, now: N
     _publish(session, outcome, [item], now, encoding)
 
 
+def _reported(session: Session, outcome: Outcome, values: JsonObject, now: Now) -> None:
+    """MQU-3. What is refused has changed nothing."""
+    own = {name: value for name, value in values.items() if name not in NOT_ATTRIBUTES}
+    described = not DESCRIBING.isdisjoint(own)
+    reported = reported_values(session)
+    before = {name: reported[name] for name in DESCRIBING.intersection(reported)}
+    description = payloads.description({**before, **own}) if described else None
+    try:
+        change = reported.report(own, now.at, now.s)
+    except TooManyAttributes as error:
+        raise Rejected(f"attributes: {error}", QUOTA, "too_many_attributes") from error
+    device_id, product_id = session.device_id, session.memory.product_id
+    if change is not None:
+        outcome.facts.append(AttributesReported(device_id, product_id, change.values, change.removed, *session.name))
+        if description is not None and not DESCRIBING.isdisjoint((*json.loads(change.values), *change.removed)):
+            functions, variables = description.functions, description.variables
+            outcome.facts.append(
+                DescriptionReported(device_id, product_id, functions, variables, None, None, *session.name)
+            )
+    if not RESERVED.isdisjoint(values):
+        _report(session, outcome, values, now)
+
+
+def _claim(session: Session, outcome: Outcome, payload: bytes, now: Now) -> None:
+    """MQU-7. Whether the secret is somebody's claim code, only the ``devices`` service knows: so it is recorded that it
+    was shown, and that the device is open to be claimed with it."""
+    secret, duration_s = payloads.claim(payload, session.around.limits.claim_s)
+    device_id, product_id = session.device_id, session.memory.product_id
+    if secret:
+        shown = digest(secret[:CLAIM_CODE_CHARACTERS])
+        outcome.facts.append(ClaimPresented(device_id, product_id, shown, *session.name))
+    until = now.at + timedelta(seconds=duration_s)
+    outcome.facts.append(ClaimOpened(device_id, product_id, digest(secret) if secret else None, until, *session.name))
+
+
 def _attributes(session: Session, outcome: Outcome, up: Up, payload: bytes, now: Now) -> None:
+    """MQU-4: scopes with nothing in them are left out."""
     names = payloads.attribute_names(payload)
-    shared: JsonObject = {}
-    if names is None or not names.isdisjoint(payloads.FIRMWARE_KEYS):
-        outcome.facts += session.firmware.refresh(now.s)
-        outcome.replan = True
-        session.firmware.asked(now.s)
-        known = session.firmware.attributes()
-        shared = known if names is None else {key: value for key, value in known.items() if key in names}
-    outcome.down += session.answer(up.answer, {"shared": shared} if shared else {})
+    answer: dict[str, JsonObject] = {}
+    if names.client is None or names.client:
+        answer["client"] = _named(reported_values(session).for_json(), names.client)
+    if names.shared is None or names.shared:
+        answer["shared"] = _named(_shared(session, outcome, names.shared, now), names.shared)
+    outcome.down += session.answer(up.answer, {scope: values for scope, values in answer.items() if values})
+
+
+def _shared(session: Session, outcome: Outcome, names: frozenset[str] | None, now: Now) -> JsonObject:
+    known: JsonObject = {}
+    if names is None or not names.issubset(payloads.FIRMWARE_KEYS):
+        known = desired_values(session, everything=names is None)
+    if names is not None and names.isdisjoint(payloads.FIRMWARE_KEYS):
+        return known
+    outcome.facts += session.firmware.refresh(now.s)
+    outcome.replan = True
+    session.firmware.asked(now.s)
+    return {**known, **session.firmware.attributes()}
+
+
+def _named(values: JsonObject, names: frozenset[str] | None) -> JsonObject:
+    return dict(values) if names is None else {name: values[name] for name in values if name in names}
 
 
 def _call(session: Session, method: str, now: Now) -> JsonObject:
@@ -156,6 +227,10 @@ def _chunk(session: Session, outcome: Outcome, up: Up, payload: bytes, now: Now)
     events, piece = session.firmware.chunk(up.request, up.number, payload, now.s)
     outcome.facts += events
     outcome.replan = bool(events)
+    if piece is None:
+        outcome.down += session.tell_target(now)
+        outcome.replan = True
+        return
     if isinstance(piece, Piece) and not session.outbox.fits(up.answer, piece.length):
         piece = PAYLOAD_TOO_LARGE
     if isinstance(piece, bytes):

@@ -23,7 +23,11 @@ PIECE_BYTES = 65_536
 class Shared(Protocol):
     """What all connections share of this."""
 
-    images: Images
+    @property
+    def images(self) -> Images: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
 
@@ -31,11 +35,21 @@ class Shared(Protocol):
 
 
 class _Stream:
-    __slots__ = ("sent_bytes", "serve")
+    __slots__ = ("held", "reserved_bytes", "sent_bytes", "serve", "wait_s")
 
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, serve: Serve, wait_s: Callable[[int], float] | None) -> None:
         self.serve = serve
+        self.wait_s = wait_s
         self.sent_bytes = 0
+        self.reserved_bytes = 0
+        self.held = False
+
+    def reserve(self, size_bytes: int) -> float:
+        """How long the next bytes have to wait; once they have waited, no more."""
+        if self.wait_s is None or self.reserved_bytes > self.sent_bytes:
+            return 0.0
+        self.reserved_bytes = self.sent_bytes + size_bytes
+        return self.wait_s(size_bytes)
 
 
 class Outflow:
@@ -67,13 +81,13 @@ class Outflow:
         else:
             self._queue.append(bytes(data))
 
-    def serve(self, serve: Serve) -> None:
-        """A packet that ends in a stretch of an image."""
+    def serve(self, serve: Serve, wait_s: Callable[[int], float] | None = None) -> None:
+        """A packet that ends in a stretch of an image; ``wait_s`` reserves bytes of it, and says how long they wait."""
         if self._over:
             return
         if self._queue is None:
             self._queue = deque()
-        self._queue.append(_Stream(serve))
+        self._queue.append(_Stream(serve, wait_s))
         if len(self._queue) == 1:
             self._pump()
 
@@ -128,8 +142,14 @@ class Outflow:
             self._queue = None
             self._idle()
 
+    def _let_go(self, stream: _Stream) -> None:
+        stream.held = False
+        self._pump()
+
     def _stream(self, stream: _Stream) -> bool:
         """Write on; whether all of it is written."""
+        if stream.held:
+            return False
         serve = stream.serve
         while stream.sent_bytes < serve.length:
             if self.paused:
@@ -139,6 +159,11 @@ class Outflow:
             piece = self._shared.images.piece(serve.sha256, offset, left)
             if not piece:
                 self._shared.spawn(self._load(stream, offset))
+                return False
+            wait_s = stream.reserve(len(piece))
+            if wait_s > 0:
+                stream.held = True
+                self._shared.loop.call_later(wait_s, self._let_go, stream)
                 return False
             data = bytes(piece) if stream.sent_bytes else serve.head + piece
             stream.sent_bytes += len(piece)

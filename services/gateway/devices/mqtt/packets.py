@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from services.gateway.devices.mqtt import properties as p
 from services.gateway.devices.mqtt.properties import Cursor
 from services.gateway.devices.mqtt.reader import Frame
@@ -36,8 +38,7 @@ class Will:
     qos: int
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(msgspec.Struct, frozen=True, gc=False):
     """The first packet. ``receive_maximum`` and ``packet_bytes`` are what the client takes."""
 
     level: int
@@ -53,8 +54,7 @@ class Connect:
     authentication_method: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """A message; ``packet_id`` is 0 with QoS 0, ``alias`` 0 without one."""
 
     topic: str

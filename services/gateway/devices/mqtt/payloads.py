@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
+from services.gateway.devices.latest import RESERVED
 from services.gateway.devices.mqtt.topics import event_name
 from services.gateway.devices.mqtt.violations import Rejected
+from shared.events.gateway import DescribedVariable
 
 NESTING = 32
 KEYS = 1_024
@@ -18,9 +20,27 @@ KEY_BYTES = 128
 DATA_CHARACTERS = 65_536
 TTL_S = 60
 LONGEST_TTL_S = 31_536_000
-RESERVED = frozenset({"current_fw_title", "current_fw_version", "product_id", "fw_state", "fw_error"})
 FIRMWARE_KEYS = ("fw_title", "fw_version", "fw_size", "fw_checksum", "fw_checksum_algorithm")
 
+SECRET_CHARACTERS = 1_024
+"""Of the secret that somebody states who claims a device."""
+DESCRIBED = 256
+"""Functions, and variables, that a device can tell of."""
+DESCRIBED_CHARACTERS = 64
+
+VariableType = Literal["boolean", "int", "double", "string", "other"]
+_VARIABLE_TYPES: dict[str, VariableType] = {
+    "bool": "boolean",
+    "boolean": "boolean",
+    "int": "int",
+    "int32": "int",
+    "integer": "int",
+    "double": "double",
+    "float": "double",
+    "number": "double",
+    "string": "string",
+    "text": "string",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = range(-(2**63), 2**64)
 _EVENT_KEYS = frozenset({"event", "data", "ttl", "private"})
@@ -28,8 +48,7 @@ _EVENT_KEYS = frozenset({"event", "data", "ttl", "private"})
 JsonObject = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One published event of a telemetry message."""
 
     name: str
@@ -37,10 +56,33 @@ class Item:
     device_at: datetime | None
     ttl_s: int = TTL_S
     public: bool = False
+    values: JsonObject | None = None
+    """What an item of plain keys says, each key on its own; None for an event that the device named."""
 
 
 @dataclass(frozen=True, slots=True)
-class Telemetry:
+class Description:
+    """The functions and variables that a device tells the user interface of."""
+
+    functions: list[str]
+    variables: list[DescribedVariable]
+
+
+class Claim(NamedTuple):
+    """What a device asks for that wants to be claimed; the secret is empty if it gave none."""
+
+    secret: str
+    duration_s: float
+
+
+class AttributeNames(NamedTuple):
+    """The reported and the desired attributes that a request names; None for all of them."""
+
+    client: frozenset[str] | None
+    shared: frozenset[str] | None
+
+
+class Telemetry(msgspec.Struct, frozen=True, gc=False):
     """A telemetry message: what is published, and the objects that hold reserved keys."""
 
     items: tuple[Item, ...]
@@ -147,7 +189,7 @@ def _item(values: JsonObject, device_at: datetime | None) -> Item | None:
     kept = {key: value for key, value in values.items() if value is not None}
     if RESERVED.issuperset(kept):
         return None
-    return Item("telemetry", _text(kept), device_at)
+    return Item("telemetry", _text(kept), device_at, values=kept)
 
 
 def _named(values: JsonObject, device_at: datetime | None) -> Item:
@@ -173,14 +215,34 @@ def attributes(payload: bytes) -> JsonObject:
     return _object(decode_json(payload, "attributes"), "attributes")
 
 
-def attribute_names(payload: bytes) -> frozenset[str] | None:
-    """MQU-4: the shared keys that a request names; None for all of them."""
+def description(values: JsonObject) -> Description:
+    """MQU-3: the attributes ``functions``, a list of names, and ``variables``, an object of name and type."""
+    functions, variables = values.get("functions"), values.get("variables")
+    if functions is None:
+        functions = []
+    if variables is None:
+        variables = {}
+    if not isinstance(functions, list) or len(functions) > DESCRIBED:
+        _refuse("attributes", f"functions is a list of at most {DESCRIBED} names")
+    if not isinstance(variables, dict) or len(variables) > DESCRIBED:
+        _refuse("attributes", f"variables is an object of at most {DESCRIBED} names and types")
+    if not all(isinstance(name, str) and len(name) <= DESCRIBED_CHARACTERS for name in (*functions, *variables)):
+        _refuse("attributes", f"names of functions and variables are text of at most {DESCRIBED_CHARACTERS} characters")
+    described = [DescribedVariable(name, _variable_type(kind)) for name, kind in variables.items()]
+    return Description(functions, described)
+
+
+def _variable_type(kind: Any) -> VariableType:
+    return _VARIABLE_TYPES.get(kind.lower(), "other") if isinstance(kind, str) else "other"
+
+
+def attribute_names(payload: bytes) -> AttributeNames:
+    """MQU-4: what a request asks for."""
     asked = _object(decode_json(payload, "attributes request"), "attributes request")
-    shared = _names(asked.get("sharedKeys"))
-    client = _names(asked.get("clientKeys"))
-    if shared is None and client is None:
-        return None
-    return shared or frozenset()
+    client, shared = _names(asked.get("clientKeys")), _names(asked.get("sharedKeys"))
+    if client is None and shared is None:
+        return AttributeNames(None, None)
+    return AttributeNames(client or frozenset(), shared or frozenset())
 
 
 def _names(value: Any) -> frozenset[str] | None:
@@ -194,6 +256,21 @@ def _names(value: Any) -> frozenset[str] | None:
     _refuse("attributes request", "keys are text or a list of texts")
 
 
+def claim(payload: bytes, longest_s: float) -> Claim:
+    """MQU-7: nothing, or a secret and for how long."""
+    asked = _object(decode_json(payload, "claim"), "claim") if payload else {}
+    secret, duration_ms = asked.get("secretKey"), asked.get("durationMs")
+    if secret is None:
+        secret = ""
+    if not isinstance(secret, str) or len(secret) > SECRET_CHARACTERS:
+        _refuse("claim", f"secretKey is text of at most {SECRET_CHARACTERS} characters")
+    if duration_ms is None:
+        return Claim(secret, longest_s)
+    if isinstance(duration_ms, bool) or not isinstance(duration_ms, int | float) or duration_ms < 0:
+        _refuse("claim", "durationMs is no number of milliseconds")
+    return Claim(secret, min(duration_ms / 1_000, longest_s))
+
+
 def method(payload: bytes) -> str:
     """MQU-6: the name of the method that a device calls."""
     call = decode_json(payload, "call")
@@ -203,9 +280,10 @@ def method(payload: bytes) -> str:
     return name
 
 
-def firmware_attributes(product_id: int, version: int, size_bytes: int, sha256: str) -> JsonObject:
-    """MQF-3: the five desired attributes that tell a device of its target."""
-    values = (str(product_id), str(version), size_bytes, sha256, "SHA256")
+def firmware_attributes(title: str, version: int, width: int, size_bytes: int, sha256: str) -> JsonObject:
+    """MQF-3: the five desired attributes that tell a device of its target; the version with so many digits at least
+    (MQF-10)."""
+    values = (title, str(version).zfill(width), size_bytes, sha256, "SHA256")
     return dict(zip(FIRMWARE_KEYS, values, strict=True))
 
 

@@ -71,7 +71,12 @@ class Cursor:
 
     def binary(self) -> bytes:
         """Bytes behind a length of two bytes."""
-        return self.take(self.number(2))
+        start = self.at + 2
+        end = start + int.from_bytes(self.body[self.at : start], "big")
+        if end > len(self.body) or start > len(self.body):
+            return self.take(self.number(2))  # which says what is missing
+        self.at = end
+        return self.body[start:end]
 
     def text(self) -> str:
         """UTF-8 behind a length of two bytes, without NUL."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from services.gateway.entries import DeviceEntry
+from services.gateway.devices.identity import Identity
 from shared.ids import NO_VERSION
 
 FOREIGN_PRODUCT = 65_535
@@ -18,45 +18,28 @@ _NOTHING_SAID = ("Initial", "v0")
 """Title and version that mean that the Python SDK was told none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The product, version, title and version text that a device reported last; ``ever``: it has reported any."""
+ProductOf = Callable[[str], int | None]
+"""The product whose firmware has this name."""
 
-    product: int | None
-    version: int | None
-    title: str
-    text: str
-    ever: bool
 
-    @classmethod
-    def of(cls, entry: DeviceEntry) -> Identity:
-        """As the directory knows it."""
-        return cls(
-            entry.reported_product,
-            entry.reported_version,
-            entry.reported_title,
-            entry.reported_text,
-            entry.ever_reported,
-        )
-
-    def told(self, values: Mapping[str, Any]) -> Identity | None:
-        """What it is after this report; None if the report says nothing about title, product or version. What it
-        leaves out stays as it was."""
-        title = _said(values.get("current_fw_title"))
-        text = _said(values.get("current_fw_version"))
-        if (title, text) == _NOTHING_SAID:
-            title = text = ""
-        product = values.get("product_id")
-        if isinstance(product, bool) or not isinstance(product, int) or not 0 <= product <= 65_535:
-            product = _product_of(title) if title else None
-        if product is None and not text:
-            return None
-        told = replace(self, ever=True)
-        if product is not None:
-            told = replace(told, product=product, title=title or self.title)
-        if text:
-            told = replace(told, version=_version_of(text), text=text)
-        return told
+def told_by(values: Mapping[str, Any], before: Identity, product_of: ProductOf) -> Identity | None:
+    """What a device is after this report; None if the report says nothing about title, product or version. What it
+    leaves out stays as it was."""
+    title = _said(values.get("current_fw_title"))
+    text = _said(values.get("current_fw_version"))
+    if (title, text) == _NOTHING_SAID:
+        title = text = ""
+    product = values.get("product_id")
+    if isinstance(product, bool) or not isinstance(product, int) or not 0 <= product <= 65_535:
+        product = _product_of(title, product_of) if title else None
+    if product is None and not text:
+        return None
+    told = replace(before, ever=True)
+    if product is not None:
+        told = replace(told, product=product, title=title or before.title)
+    if text:
+        told = replace(told, version=_version_of(text), text=text)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +63,12 @@ def _said(value: Any) -> str:
     return text.strip()[:TEXT_CHARACTERS]
 
 
-def _product_of(title: str) -> int:
+def _product_of(title: str, product_of: ProductOf) -> int:
+    """Digits are a product's number, anything else is its firmware's name."""
     if title.isascii() and title.isdigit() and len(title) <= 5 and int(title) <= 65_535:
         return int(title)
-    return FOREIGN_PRODUCT
+    named = product_of(title)
+    return FOREIGN_PRODUCT if named is None else named
 
 
 def _version_of(text: str) -> int | None:

@@ -1,7 +1,7 @@
 """One connected device: packets and moments in, effects out. Does no I/O; knows no socket, task or clock.
 
 An acknowledgement goes out when the events that its message caused are durable, behind the acknowledgements of the
-messages before it (MQC-7, MQP-2). Reported attributes other than the reserved keys are acknowledged and not kept.
+messages before it (MQC-7, MQP-2).
 Longer than most modules because it is one machine: whatever can be said without it is in the modules that it imports.
 """
 
@@ -13,12 +13,17 @@ from datetime import datetime
 from math import inf
 from typing import Literal
 
+from services.gateway.devices.calls import Question
 from services.gateway.devices.conduct import HOUR_S, TOLD_EVERY_S
+from services.gateway.devices.effects import Ack, Answer, Close, Ending, Now, Record, SessionName, Store
 from services.gateway.devices.memory import DeviceMemory
-from services.gateway.devices.mqtt import messages, writer
-from services.gateway.devices.mqtt.admission import Admitted, granted, welcome
-from services.gateway.devices.mqtt.effects import Ack, Close, Effect, Ending, Now, Record, Store
-from services.gateway.devices.mqtt.firmware import Firmware, SessionName
+from services.gateway.devices.mqtt import asking, messages, writer
+from services.gateway.devices.mqtt.admission import Admitted, Proof, granted, still_admitted
+from services.gateway.devices.mqtt.asking import Asking
+from services.gateway.devices.mqtt.certificates import Authorities, Certificate
+from services.gateway.devices.mqtt.desired import Desired
+from services.gateway.devices.mqtt.effects import Effect
+from services.gateway.devices.mqtt.firmware import MqttFirmware
 from services.gateway.devices.mqtt.inbox import Inbox
 from services.gateway.devices.mqtt.limits import MqttLimits
 from services.gateway.devices.mqtt.outbox import Outbox
@@ -38,11 +43,14 @@ from services.gateway.devices.mqtt.packets import (
     Will,
     decode,
 )
-from services.gateway.devices.mqtt.payloads import JsonObject, compact
+from services.gateway.devices.mqtt.payloads import Item, JsonObject, compact
 from services.gateway.devices.mqtt.reader import Frame
+from services.gateway.devices.mqtt.topics import CLAIM
+from services.gateway.devices.mqtt.values import Known, remembered
 from services.gateway.devices.mqtt.violations import (
     BAD_PAYLOAD,
     BUSY,
+    DRAINING,
     KEEP_ALIVE,
     KICKED,
     NORMAL,
@@ -53,12 +61,23 @@ from services.gateway.devices.mqtt.violations import (
     Rejected,
     Violation,
 )
-from services.gateway.devices.ports import Directory
-from shared.events.gateway import DeviceConnected, DeviceDisconnected, SessionReplaced
+from services.gateway.devices.ports import Directory, Latest
+from services.gateway.devices.sessions import Dismissal
+from services.gateway.devices.transfers import Transfers
+from shared.events.gateway import (
+    AttributesReported,
+    DescriptionReported,
+    DeviceConnected,
+    DeviceDisconnected,
+    SessionReplaced,
+)
 
 PROTOCOLS: dict[int, Literal["mqtt/3.1", "mqtt/3.1.1", "mqtt/5.0"]] = {3: "mqtt/3.1", 4: "mqtt/3.1.1", 5: "mqtt/5.0"}
+_DISMISSALS: dict[Dismissal, int] = {"kicked": KICKED, "draining": DRAINING}
 CLIENT_ID_CHARACTERS = 256
 ADDRESS_CHARACTERS = 64
+VITAL = (AttributesReported, DescriptionReported)
+"""Facts that the connection ends without: only changes are recorded, so none of them may be missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +88,11 @@ class Surroundings:
     limits: MqttLimits
     gateway: str
     epoch: int
+    authorities: Authorities
     counts: Counter[str] = field(default_factory=Counter)
+    latest: Latest | None = None
+    """Where values that earlier connections published are found."""
+    transfers: Transfers = field(default_factory=Transfers)
 
 
 class Session:
@@ -78,19 +101,22 @@ class Session:
 
     __slots__ = (
         "_around",
-        "_connected_at",
         "_explain",
         "_heard_at",
         "_inbox",
+        "_latest",
         "_offer_at",
         "_outbox",
         "_pace",
+        "_proof",
         "_silence_s",
-        "_token_digest",
         "_will",
         "address",
+        "asking",
         "bytes_in",
         "bytes_out",
+        "connected_at",
+        "desired",
         "device_id",
         "firmware",
         "level",
@@ -123,19 +149,22 @@ class Session:
         self.secure = secure
         self.started_at = now.s
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
-        self._connected_at: datetime = now.at
-        self._token_digest = bytes.fromhex(admitted.token_digest)
+        self.connected_at: datetime = now.at
+        self._proof: Proof = admitted.proof
         self._explain = connect.problem_information
         self._will: Will | None = connect.will
         self._outbox = Outbox(connect, limits)
         self._inbox = Inbox(connect.level, connect.problem_information, limits)
-        self._pace = Pace(limits, now.s)
+        self._pace = Pace(limits, memory, now.s)
         self._heard_at = now.s
         self._silence_s = 1.5 * (connect.keep_alive_s or limits.keep_alive_s)
         if connect.level == V5:
             self._silence_s = min(self._silence_s, 1.5 * limits.keep_alive_s)
         self._offer_at: float | None = None
-        self.firmware = Firmware(entry, memory.updates, around.directory, limits, self.name, now.s)
+        self.asking: Asking | None = None
+        self.desired: Desired | None = None
+        self._latest: Known | None = None
+        self.firmware = MqttFirmware(entry, memory.updates, around.directory, limits, self.name, now.s)
 
     # -- beginning and end ----------------------------------------------------------------------------------------
 
@@ -144,7 +173,9 @@ class Session:
         product_id = self.memory.product_id = self.firmware.entry.membership.product_id
         self.memory.updates.know(self.firmware.entry, now.s)
         self.memory.updates.connected()
-        about = (self.device_id, product_id, *self.name, self._connected_at, PROTOCOLS[self.level], self.address)
+        if self.memory.reported is not None and self.memory.reported.settled(now.s):
+            self.memory.reported = None  # another gateway may have heard newer ones
+        about = (self.device_id, product_id, *self.name, self.connected_at, PROTOCOLS[self.level], self.address)
         client_id = connect.client_id[:CLIENT_ID_CHARACTERS]
         fact: object
         if replaced_address is None:
@@ -165,12 +196,15 @@ class Session:
     def replaced(self, now: Now) -> list[Effect]:
         """A newer connection of the device takes over: no will, and no going offline (MQS-2)."""
         self._will = None
+        if self.desired is not None:
+            self.memory.untold_from = self.desired.untold_from
         events = self.memory.updates.lost(now.s)
         return [*(Record(event) for event in events), self._bye(TAKEN_OVER, "kicked", "a newer connection took over")]
 
     def end(self, ending: Ending, now: Now) -> list[Record | Store]:
         """The connection is over: the will, what became of an attempt, and the fact."""
         effects: list[Record | Store] = []
+        self.memory.untold_from = None
         if self._will is not None:
             effects += self._last_will(self._will, now)
         for event in self.memory.updates.lost(now.s):
@@ -206,13 +240,14 @@ class Session:
     def _bye(self, reason: int, ending: Ending, text: str = "") -> Close:
         return Close(writer.disconnect(self.level, reason, text if self._explain else ""), ending)
 
-    def dismiss(self, reason: int, ending: Ending, text: str) -> list[Close]:
+    def dismiss(self, ending: Dismissal, text: str) -> list[Close]:
         """The gateway ends it."""
-        return [self._bye(reason, ending, text)]
+        return [self._bye(_DISMISSALS[ending], ending, text)]
 
     def not_stored(self) -> list[Close]:
         """What the device sent could not be made durable: no acknowledgement, the client will send it again (MQP-2)."""
-        return self.dismiss(BUSY, "kicked", "what was published could not be stored")
+        self.memory.reported = None
+        return [self._bye(BUSY, "kicked", "what was published could not be stored")]
 
     def fault(self) -> Close:
         """An error of ours (MQE-10)."""
@@ -254,12 +289,10 @@ class Session:
                 return self._acknowledged(packet)
             case Subscribe():
                 answer = self._outbox.subscribe(packet)
-                self._listening(now)
-                return [answer]
+                return [answer, *self._listening(now)]
             case Unsubscribe():
                 answer = self._outbox.unsubscribe(packet)
-                self._listening(now)
-                return [answer]
+                return [answer, *self._listening(now)]
             case Disconnect():
                 if packet.reason == NORMAL:
                     self._will = None
@@ -269,7 +302,9 @@ class Session:
 
     def _acknowledged(self, packet: Acknowledgement) -> list[Effect]:
         if packet.type == PUBACK:
-            return self._sent(self._outbox.acknowledged(packet.packet_id))
+            ready, tag = self._outbox.acknowledged(packet.packet_id)
+            alive = [Answer(tag.number, True)] if tag is not None and tag.kind == "probe" else []
+            return [*self._sent(ready), *alive]
         if packet.type == PUBREL and self.level != V5:
             return [self._inbox.released(packet.packet_id)]
         raise Violation("acknowledgement of QoS 2", PROTOCOL_ERROR, "unexpected_packet")
@@ -282,12 +317,15 @@ class Session:
 
     def _publish(self, packet: Publish, now: Now) -> list[Effect]:
         self.messages_in += 1
+        if packet.duplicate:
+            self._around.counts["duplicates"] += 1  # MQP-4
         topic, repeated = self._inbox.receive(packet)
         effects: list[Effect] = []
         if repeated:
             return self._refuse(packet, NORMAL, "", effects)
         if self._refused_for_pace(topic, effects, now):
             return self._refuse(packet, QUOTA, "too fast", effects)
+        downloading = self.memory.updates.downloading
         try:
             outcome = messages.handle(self, topic, packet.payload, now)
         except Rejected as rejected:
@@ -295,13 +333,17 @@ class Session:
                 too_many = Violation("too many bad messages", BAD_PAYLOAD, "too_many_bad_messages")
                 return effects + self.broken(too_many, b"", now)
             return self._refuse(packet, rejected.reason, rejected.text, effects)
+        if outcome.facts:
+            self.memory.caused(len(outcome.facts), now.s)
         ack = self._inbox.acknowledge(packet, len(outcome.facts) + len(outcome.published), outcome.reason, "")
-        effects += [Record(event, ack) for event in outcome.facts]
+        effects += [Record(event, ack, isinstance(event, VITAL)) for event in outcome.facts]
         effects += [Store(event, ack) for event in outcome.published]
+        if downloading and not self.memory.updates.downloading:
+            self._around.transfers.done(self.device_id, now.s)
         if outcome.replan:
             self._offer_at = self.firmware.offer_at()
         self.messages_out += len(outcome.down)
-        return [*effects, *outcome.down, self._inbox.ready()]
+        return [*effects, *outcome.down, self._inbox.ready(), *self._changes(now, only_held=True)]
 
     def _refuse(self, packet: Publish, reason: int, text: str, effects: list[Effect]) -> list[Effect]:
         self._inbox.acknowledge(packet, 0, reason, text)
@@ -317,7 +359,8 @@ class Session:
         """Note it; whether it was one bad message too many (MQE-8)."""
         if rejected.kind is None:
             return False
-        sent = payload if rejected.kind == "bad_payload" else topic.encode()
+        shown = rejected.kind == "bad_payload" and topic != CLAIM  # that may hold a secret
+        sent = payload if shown else topic.encode()
         self._note(effects, rejected.kind, rejected.text, sent, now)
         return self.memory.conduct.bad_messages(now.s) > self._around.limits.bad_messages_a_minute
 
@@ -338,14 +381,38 @@ class Session:
             return inf
         return self._pace.hold_until(now)
 
-    def _listening(self, now: Now) -> None:
-        self.firmware.listens(self._outbox.attributes_topic() is not None, now.s)
+    def _listening(self, now: Now) -> list[Effect]:
+        """The subscriptions have changed."""
+        listening = self._outbox.attributes_topic() is not None
+        self.firmware.listens(listening, now.s)
         self._offer_at = self.firmware.offer_at()
+        if listening and self.desired is None:
+            told, self.memory.untold_from = self.memory.untold_from, None
+            if told is None:  # not repeated at connection: the device asks (MQX-3)
+                told = self._around.directory.desired_revision(self.device_id)
+            self.desired = Desired(self.device_id, self._around.directory, self._outbox, told)
+        calls = [] if self.asking is None else self.asking.listens()
+        self.messages_out += len(calls)
+        return [*calls, *self._changes(now)]
+
+    def _changes(self, now: Now, *, only_held: bool = False) -> list[Effect]:
+        """Desired attributes that the device is to hear of now."""
+        desired = self.desired
+        if desired is None or (only_held and desired.held_until is None):
+            return []
+        effects = desired.changes(self.firmware.quiet_until(now.s), now.s)
+        self.messages_out += len(effects)
+        return effects
 
     def wake_at(self) -> float:
         """When ``tick`` is to be called, if nothing happens before."""
-        moments = (self._heard_at + self._silence_s, self._offer_at, self.memory.updates.due_at())
-        return min(moment for moment in moments if moment is not None)
+        at = self._heard_at + self._silence_s
+        held_until = None if self.desired is None else self.desired.held_until
+        unheard_at = None if self.asking is None else self.asking.due_at()
+        for moment in (self._offer_at, self.memory.updates.due_at(), held_until, unheard_at):
+            if moment is not None and moment < at:
+                at = moment
+        return at
 
     def tick(self, held: bool, now: Now) -> list[Effect]:
         """What is due; ``held`` says that nothing is being read from the device, so that it cannot be heard."""
@@ -356,6 +423,9 @@ class Session:
         effects: list[Effect] = [Record(event) for event in self.memory.updates.due(now.s)]
         if effects:
             self._offer_at = self.firmware.offer_at()
+        if self.asking is not None:
+            effects += self.asking.due(now.s)
+        effects += self._changes(now, only_held=True)
         if self._offer_at is not None and now.s >= self._offer_at:
             effects += self._offer(now)
         return effects
@@ -364,11 +434,20 @@ class Session:
         effects: list[Effect] = [Record(event) for event in self.firmware.refresh(now.s)]
         offer_at, topic = self.firmware.offer_at(), self._outbox.attributes_topic()
         if offer_at is not None and offer_at <= now.s and topic is not None:
+            first = self.firmware.comes_first(now.s)
+            if not self._around.transfers.enter(self.device_id, now.s, first=first):
+                self._offer_at = None  # the directory's news come when it is its turn
+                return effects
             attributes = self.firmware.offer(now.s)
             if attributes:
                 effects += self.answer(topic, attributes)
         self._offer_at = self.firmware.offer_at()
         return effects
+
+    def tell_target(self, now: Now) -> list[Effect]:
+        """Offer the device its target whatever it was told before: it asks for the image of something else."""
+        topic = self._outbox.attributes_topic()
+        return [] if topic is None else self.answer(topic, self.firmware.offer(now.s))
 
     def answer(self, topic: str, value: JsonObject) -> list[Effect]:
         """A JSON object to this topic, now or when there is room."""
@@ -376,16 +455,36 @@ class Session:
 
     def directory_changed(self, now: Now) -> list[Effect]:
         """The directory has news of the device or of its product."""
-        entry = self._around.directory.device_by_token(self._token_digest.hex())
-        if entry is None or entry.device_id != self.device_id or not welcome(entry):
+        around = self._around
+        entry = still_admitted(self._proof, self.device_id, self.secure, around.directory, around.authorities)
+        if entry is None:
             self._will = None
-            return [self._bye(KICKED, "kicked", "the token is not valid any more")]  # MQS-6
+            self.memory.reported = None  # gone with the membership (DEV-8)
+            return [self._bye(KICKED, "kicked", "what let the device in is not valid any more")]  # MQS-6
         effects: list[Effect] = [Record(event) for event in self.firmware.directory_changed(now.s)]
         self.memory.product_id = self.firmware.entry.membership.product_id
         self._offer_at = self.firmware.offer_at()
+        return [*effects, *self._changes(now)]
+
+    @property
+    def certified(self) -> bool:
+        """Whether it is by a certificate that the device is in."""
+        return isinstance(self._proof, Certificate)
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    def ask(self, number: int, question: Question, now: Now) -> list[Effect]:
+        """The platform asks the device."""
+        effects = asking.ask(self, number, question, now)
+        self.messages_out += sum(isinstance(effect, bytes) for effect in effects)
         return effects
 
-    # -- for messages ---------------------------------------------------------------------------------------------
+    def unask(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
+        if self.asking is not None:
+            self.asking.forget(number)
+
+    # -- for what it is made of -----------------------------------------------------------------------------------
 
     @property
     def around(self) -> Surroundings:
@@ -396,3 +495,12 @@ class Session:
     def outbox(self) -> Outbox:
         """What the device may be sent."""
         return self._outbox
+
+    @property
+    def latest(self) -> Known | None:
+        """The latest values in what this connection published as telemetry."""
+        return self._latest
+
+    def remember(self, item: Item, now: Now) -> None:
+        """Telemetry was published."""
+        self._latest = remembered(self._latest, item, now)

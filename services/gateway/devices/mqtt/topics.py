@@ -7,6 +7,7 @@ up                                                  short form
 ``v1/devices/me/events/{name}``
 ``v1/devices/me/attributes``                        ``v2/a``, ``v2/a/j``
 ``v1/devices/me/attributes/request/{id}``           ``v2/a/req/{id}``, ``v2/a/req/j/{id}``
+``v1/devices/me/claim``
 ``v1/devices/me/rpc/request/{id}``                  ``v2/r/req/{id}``, ``v2/r/req/j/{id}``
 ``v1/devices/me/rpc/response/{id}``                 ``v2/r/res/{id}``, ``v2/r/res/j/{id}``
 –                                                  ``v2/fw/request/{id}/chunk/{n}``, ``v2/sw/…``
@@ -21,12 +22,21 @@ from typing import Literal, NamedTuple
 from services.gateway.devices.mqtt.violations import NOT_AUTHORIZED, UNKNOWN_TOPIC, Rejected
 
 ME = "v1/devices/me/"
+CLAIM = ME + "claim"
 ATTRIBUTES_LONG = ME + "attributes"
 ATTRIBUTES_SHORT = "v2/a"
 ERROR = "v2/{}/error"
 
 Kind = Literal[
-    "telemetry", "event", "attributes", "attributes_request", "rpc_request", "rpc_response", "chunk", "software"
+    "telemetry",
+    "event",
+    "attributes",
+    "attributes_request",
+    "claim",
+    "rpc_request",
+    "rpc_response",
+    "chunk",
+    "software",
 ]
 
 
@@ -48,6 +58,7 @@ _PLAIN: dict[str, Up] = {
     ATTRIBUTES_LONG: Up("attributes"),
     ATTRIBUTES_SHORT: Up("attributes"),
     "v2/a/j": Up("attributes"),
+    CLAIM: Up("claim"),
 }
 _WITH_ID: dict[str, tuple[Kind, str]] = {
     ME + "attributes/request/": ("attributes_request", ME + "attributes/response/{}"),
@@ -105,6 +116,11 @@ def parse(topic: str) -> Up:
         request, chunk = decimal(parts[3], "id"), decimal(parts[5], "chunk number")
         return Up(_CHUNKS[parts[1]], f"v2/{parts[1]}/response/{request}/chunk/{chunk}", request, chunk)
     raise Rejected("unknown topic", UNKNOWN_TOPIC, "unknown_topic")
+
+
+def call_topics(number: int) -> tuple[str, str]:
+    """Where a call goes down, in the order in which the forms are tried (MQD-2)."""
+    return f"{ME}rpc/request/{number}", f"v2/r/req/{number}"
 
 
 def decimal(text: str, what: str) -> int:

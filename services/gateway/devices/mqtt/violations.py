@@ -5,7 +5,6 @@ from __future__ import annotations
 from shared.errors import PeerViolation
 
 NORMAL = 0x00
-WITH_WILL = 0x04
 UNSPECIFIED = 0x80
 MALFORMED = 0x81
 PROTOCOL_ERROR = 0x82

@@ -7,6 +7,7 @@ from services.gateway.devices.mqtt.packets import PUBACK, PUBREL, V5
 from services.gateway.devices.mqtt.violations import NORMAL, REASON_TEXT_BYTES
 
 PINGRESP = b"\xd0\x00"
+_PUBACK_HEAD = b"\x40\x02"
 
 
 def _packet(first: int, body: bytes) -> bytes:
@@ -49,6 +50,8 @@ def publish(level: int, topic: str, payload: bytes, qos: int = 0, packet_id: int
 def acknowledgement(level: int, kind: int, packet_id: int, reason: int = NORMAL, text: str = "") -> bytes:
     """PUBACK, PUBREC or PUBCOMP; 3.1.1 has no way to be told the reason."""
     body = packet_id.to_bytes(2, "big")
+    if kind == PUBACK and not reason:
+        return _PUBACK_HEAD + body  # of every message
     if level == V5 and reason:
         body += bytes((reason,)) + (p.write(_reason(text)) if text else b"")
     return _packet(kind << 4 | (2 if kind == PUBREL else 0), body)

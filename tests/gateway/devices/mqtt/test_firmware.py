@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.gateway.devices.calls import FunctionCall
+from services.gateway.devices.firmware import SETUP_S
+from services.gateway.devices.identity import Identity
 from services.gateway.devices.mqtt.packets import Publish, decode
 from services.gateway.devices.mqtt.reader import FrameReader
-from services.gateway.devices.mqtt.reports import Identity
+from services.gateway.devices.mqtt.reports import told_by
+from services.gateway.devices.transfers import TransferLimits, Transfers
 from shared.events.gateway import FirmwareReported, UpdateFailed
 
 IMAGE = bytes(range(250)) * 4
@@ -50,6 +55,11 @@ def listening(released: Any, wire: Any) -> Any:
     return released
 
 
+def unnamed(title: str) -> int | None:
+    """No product's firmware has a name of its own."""
+    return None
+
+
 @pytest.mark.parametrize(
     ("report", "product", "version", "title", "text"),
     [
@@ -70,7 +80,7 @@ def listening(released: Any, wire: Any) -> Any:
 def test_what_a_device_reports_is_read_as_the_rules_say(
     report: Any, product: Any, version: Any, title: str, text: str
 ) -> None:  # MQF-1
-    assert NOBODY.told(report) == Identity(product, version, title, text, True)
+    assert told_by(report, NOBODY, unnamed) == Identity(product, version, title, text, True)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +94,13 @@ def test_what_a_device_reports_is_read_as_the_rules_say(
     ],
 )
 def test_reports_that_say_nothing_are_none(report: Any) -> None:
-    assert NOBODY.told(report) is None
+    assert told_by(report, NOBODY, unnamed) is None
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x)))
 def test_any_value_of_a_reserved_key_gives_an_identity_within_its_contract(value: Any) -> None:
     for key in ("current_fw_title", "current_fw_version", "product_id"):
-        told = NOBODY.told({key: value})
+        told = told_by({key: value}, NOBODY, unnamed)
         if told is not None:
             assert told.version is None or 0 <= told.version <= 65_535
             assert told.product is None or 0 <= told.product <= 65_535
@@ -221,6 +231,73 @@ def test_an_offer_comes_a_moment_after_the_report(listening: Any) -> None:  # MQ
     assert offers(listening.wait(0.9)) == []
     assert offers(listening.wait(0.2)) == ["7"]
     assert offers(listening.wait(60)) == []
+
+
+def test_an_offer_waits_for_its_turn_and_is_made_when_it_comes(desk: Any, directory: Any, wire: Any) -> None:
+    transfers = Transfers(TransferLimits(at_once=1))
+    desk.around = replace(desk.around, transfers=transfers)
+    directory.put_image(7, IMAGE)
+    directory.change(released_version=7)
+    desk.connect(wire.connect(keep_alive_s=65_535))
+    desk.send(wire.subscribe("v1/devices/me/attributes"))
+    transfers.enter("another", desk.seconds)
+    assert offers(desk.up("v2/t", b'{"current_fw_version":"6"}')) == []
+    assert offers(desk.wait(30)) == []
+    assert transfers.status() == {"running": 1, "waiting": 1}
+    transfers.done("another", desk.seconds)
+    desk.news()
+    assert offers(desk.wait(1)) == ["7"]
+    desk.up("v2/t", b'{"fw_state":"DOWNLOADING"}')
+    desk.up("v2/t", b'{"fw_state":"UPDATING"}')
+    assert transfers.status() == {"running": 0, "waiting": 0}
+
+
+def test_a_device_that_is_set_up_is_offered_its_firmware_at_once_and_hears_nothing_else(
+    listening: Any, directory: Any, wire: Any
+) -> None:  # PRD-5
+    directory.programs_at_setup = True
+    listening.send(wire.subscribe("v1/devices/me/rpc/request/+"))
+    directory.desire({"led": "red"})
+    assert listening.news() == []
+    assert listening.ask(FunctionCall("brew", "")) == []
+    assert listening.answers[-1].outcome.code == "busy"
+    listening.up("v2/t", b'{"current_fw_version":"6"}')
+    assert offers(listening.wait(0)) == ["7"]
+    listening.up("v2/t", b'{"fw_state":"DOWNLOADING"}')
+    assert listening.wait(200) == []
+    directory.change(reported_product=1000, reported_version=7, ever_updated=True)
+    listening.up("v2/t", b'{"current_fw_version":"7","fw_state":"UPDATED"}')
+    listening.news()
+    assert b"led" in b"".join(listening.sent)
+    assert messages(listening.ask(FunctionCall("brew", ""), 2))[0].topic == "v1/devices/me/rpc/request/2"
+
+
+def test_a_device_that_takes_no_firmware_at_its_set_up_is_like_any_other_after_a_while(
+    listening: Any, directory: Any, wire: Any
+) -> None:  # PRD-5
+    directory.programs_at_setup = True
+    listening.send(wire.subscribe("v1/devices/me/rpc/request/+"))
+    listening.wait(SETUP_S - 1)
+    assert listening.ask(FunctionCall("brew", "")) == []
+    listening.wait(1)
+    assert len(messages(listening.ask(FunctionCall("brew", ""), 2))) == 1
+
+
+def test_a_device_that_is_set_up_waits_for_no_turn_behind_others(desk: Any, directory: Any, wire: Any) -> None:  # PRD-5
+    directory.programs_at_setup = True
+    transfers = Transfers(TransferLimits(at_once=1))
+    desk.around = replace(desk.around, transfers=transfers)
+    directory.put_image(7, IMAGE)
+    directory.change(released_version=7)
+    desk.connect(wire.connect(keep_alive_s=65_535))
+    desk.send(wire.subscribe("v1/devices/me/attributes"))
+    transfers.enter("another", desk.seconds)
+    transfers.enter("one that waits", desk.seconds)
+    assert offers(desk.up("v2/t", b'{"current_fw_version":"6"}')) == []
+    assert offers(desk.wait(5)) == []
+    transfers.done("another", desk.seconds)
+    desk.news()
+    assert offers(desk.wait(0)) == ["7"]
 
 
 def test_a_device_that_reports_nothing_is_offered_after_ten_seconds(listening: Any) -> None:
@@ -406,6 +483,35 @@ def test_a_release_in_mid_download_does_not_mix_two_images(released: Any, direct
     kinds = [kind for kind in released.kinds() if kind.startswith("Update")]
     assert kinds == ["UpdateStarted", "UpdateFailed", "UpdateStarted"]
     assert released.last(UpdateFailed).reason == "cancelled"
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_device_whose_target_changed_since_it_was_told_is_told_anew_before_it_gets_an_image(
+    asks: bool, listening: Any, directory: Any
+) -> None:  # MQF-3, MQF-5: the checksum that it was told is that of the image that it gets
+    if asks:
+        listening.up("v2/a/req/1", b'{"sharedKeys":"fw_version,fw_checksum"}')
+    else:
+        assert offers(listening.wait(11)) == ["7"]
+    listening.up("v2/t", b'{"current_fw_version":"6","fw_state":"DOWNLOADING"}')
+    second = directory.put_image(8, b"x" * 1_000).sha256
+    directory.change(released_version=8)
+    listening.news()
+    assert offers(listening.up("v2/fw/request/1/chunk/0", b"300")) == ["8"]
+    assert listening.served == []
+    assert chunk(listening, 0, b"300", request=2) == (0, 300)
+    assert [one.sha256 for one in listening.served] == [second]
+    assert listening.last(UpdateFailed).reason == "cancelled"
+
+
+def test_a_device_that_listens_to_no_attributes_gets_the_image_of_its_target_whatever_it_was_told(
+    released: Any, directory: Any
+) -> None:
+    released.connect().up("v2/a/req/1", b'{"sharedKeys":"fw_version"}')
+    second = directory.put_image(8, b"x" * 1_000).sha256
+    directory.change(released_version=8)
+    chunk(released, 0, b"300")
+    assert [one.sha256 for one in released.served] == [second]
 
 
 def test_only_the_last_requests_of_a_connection_are_remembered(released: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.devices.memory import FACTS_A_SECOND, FACTS_AT_ONCE
 from services.gateway.devices.mqtt.limits import MqttLimits
 from services.gateway.devices.mqtt.packets import Publish, decode
 from services.gateway.devices.mqtt.reader import Frame, FrameReader
@@ -183,7 +184,6 @@ def test_a_bad_payload_is_acknowledged_and_noted_and_the_device_stays(
         (ME + "events/big", bytes(16_385), "bad_payload", 0x99),
         ("v1/gateway/telemetry", b"{}", "unknown_topic", 0x90),
         ("v2/t/p", b"x", "unknown_topic", 0x90),
-        (ME + "claim", b"", "unknown_topic", 0x90),
         ("/provision/request", b"{}", "unknown_topic", 0x90),
         ("v2/fw/request/1/chunk", b"", "unknown_topic", 0x90),
         (ME, b"", "unknown_topic", 0x90),
@@ -465,6 +465,30 @@ def test_a_publisher_that_stays_too_fast_is_closed_in_3_1_1(make_desk: Callable[
         assert desk.up("v2/t", b'{"a":1}') or desk.closed
     assert 30 < desk.seconds - 1_000 < 32
     assert desk.closed.ending == "misbehaved"
+
+
+@pytest.mark.parametrize(
+    ("topic", "payloads"),
+    [
+        (ME + "attributes", [b'{"a":1}', b'{"a":2}']),
+        (ME + "attributes", [b'{"functions":["a"]}', b'{"functions":["b"]}']),
+        ("v2/t", [b'{"current_fw_title":"1000","current_fw_version":"1"}', b'{"current_fw_version":"2"}']),
+        (ME + "claim", [b'{"secretKey":"s","durationMs":60000}', b'{"secretKey":"t","durationMs":60000}']),
+    ],
+)
+def test_a_device_that_causes_facts_without_end_is_held_and_then_closed(
+    topic: str, payloads: list[bytes], desk: Any
+) -> None:
+    began = desk.seconds
+    desk.connect()
+    for turn in range(10_000):
+        desk.seconds = desk.session.hold_until(desk.seconds) or desk.seconds
+        desk.up(topic, payloads[turn % 2])
+        if desk.closed is not None:
+            break
+    assert desk.closed.ending == "misbehaved"
+    assert len(desk.facts) < FACTS_AT_ONCE + (desk.seconds - began + 2) * FACTS_A_SECOND
+    assert [fact.kind for fact in desk.facts if isinstance(fact, DeviceMisbehaved)] == ["too_fast"]
 
 
 def test_any_packet_of_garbage_leaves_the_session_with_effects_only(desk: Any, wire: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -134,6 +135,18 @@ def test_what_is_damaged_is_cut_back_to_the_last_good_checkpoint(
     hurt.write_bytes(content)
     _, went_on = export(hurt, store)
     assert went_on[0].size_bytes <= at
+    assert hurt.read_bytes() == whole.read_bytes()
+
+
+def test_a_checkpoint_with_another_position_is_damage(store: SqliteEventStore, tmp_path: Path) -> None:
+    whole, hurt = tmp_path / "whole", tmp_path / "hurt"
+    export(whole, store)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    index = next(number for number, line in enumerate(lines) if line.startswith(b'{"type":"$checkpoint"'))
+    lines[index] = re.sub(rb'"position":(\d+)', lambda found: b'"position":%d' % (int(found[1]) - 1), lines[index])
+    hurt.write_bytes(b"".join(lines[:-1]))
+    _, went_on = export(hurt, store)
+    assert went_on[0].size_bytes < len(b"".join(lines[:index]))
     assert hurt.read_bytes() == whole.read_bytes()
 
 

@@ -1,0 +1,33 @@
+"""What a device said of itself by system events, and what is to be remembered of it in its session. Pure."""
+
+from __future__ import annotations
+
+TRUE = b"true"
+
+
+class Told:
+    """Of one session; None where the device said nothing."""
+
+    __slots__ = (
+        "chunk_bytes",
+        "claim_shown",
+        "ident",
+        "max_binary_bytes",
+        "safe_mode",
+        "updates_enabled",
+        "updates_forced",
+    )
+
+    def __init__(self) -> None:
+        self.ident: str | None = None
+        self.max_binary_bytes: int | None = None
+        self.chunk_bytes: int | None = None
+        self.safe_mode = False
+        self.updates_enabled = True
+        self.updates_forced = False
+        self.claim_shown = False
+
+    @property
+    def takes_updates(self) -> bool:
+        """Whether its application lets it be updated, or somebody overruled that."""
+        return self.updates_enabled or self.updates_forced

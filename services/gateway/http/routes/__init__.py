@@ -1,0 +1,35 @@
+"""Every call of the API in one table: the dispatcher, the permissions test and OpenAPI all read it."""
+
+from __future__ import annotations
+
+from services.gateway.http.calls import Route
+from services.gateway.http.routes import (
+    accounts,
+    clients,
+    customers,
+    devices,
+    firmware,
+    groups,
+    organizations,
+    own_devices,
+    products,
+    questions,
+    system,
+    team,
+)
+
+ROUTES: tuple[Route, ...] = (
+    *accounts.ROUTES,
+    *clients.ROUTES,
+    *organizations.ROUTES,
+    *team.ROUTES,
+    *products.ROUTES,
+    *customers.ROUTES,
+    *devices.ROUTES,
+    *own_devices.ROUTES,
+    *firmware.ROUTES,
+    *groups.ROUTES,
+    *system.ROUTES,
+    *questions.ROUTES,
+)
+"""Where two paths fit, the earlier one of this table is taken: literal segments stand before parameters."""

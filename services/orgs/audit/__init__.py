@@ -1,0 +1,1 @@
+"""Who did what to an organization's things (decision 24)."""

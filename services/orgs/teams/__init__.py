@@ -1,0 +1,1 @@
+"""Organizations and their teams (ORG-1 to ORG-6)."""

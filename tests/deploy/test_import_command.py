@@ -1,0 +1,47 @@
+"""``flotilla devices import`` against a running platform."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from deploy.api import Api
+from deploy.cli import app
+from deploy.fleet_commands import started
+from services.gateway.devices.particle import keys
+
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(240)]
+
+WHO = ("ada@example.com", "correct horse battery")
+IDS = [f"{number:024x}" for number in range(1 << 40, (1 << 40) + 4)]
+
+
+def test_a_file_with_keys_is_imported_and_what_was_refused_is_told(tmp_path: Path) -> None:
+    key, another = (b64encode(keys.public_der(keys.new_ec().public_key())).decode() for _ in range(2))
+    file, data = tmp_path / "devices.csv", tmp_path / "data"
+    data.mkdir()
+
+    def imported(*lines: str) -> tuple[int, str]:
+        file.write_text("\r\n".join(lines))
+        words = ("import", str(file), "--product", str(product), "--username", WHO[0], "--data", str(data))
+        done = CliRunner(env={"PASSWORD": WHO[1], "COLUMNS": "200"}).invoke(app, ["devices", *words])
+        return done.exit_code, done.output
+
+    with started("embedded", data, Console(file=io.StringIO())) as gateways, Api(str(gateways[0].http)) as api:
+        api.sign_up(*WHO)
+        api.log_in(*WHO)
+        product = api.create_product(api.create_organization("Brewers", "brewers")["slug"], "Kettle", "Boils")["id"]
+        code, told = imported(f"{IDS[0]},{key}", IDS[1], f"{IDS[2]},{key[:-8]}", f"{IDS[3]}\t{another}", "nonsense")
+        assert code == 1
+        assert "3 imported, 0 known already, 2 refused, 2 keys set" in told
+        assert f"line 3: not a public key: neither PEM (BEGIN PUBLIC KEY) nor DER in base64: '{IDS[2]}'" in told
+        assert "line 5: a device ID has 24 hex digits: 'nonsense'" in told
+        code, told = imported(f"{IDS[0]},{another}", f"{IDS[3]},{another}", IDS[1])
+        assert (code, "0 imported, 3 known already, 0 refused, 1 keys set" in told) == (0, True)
+        code, told = imported(*IDS[:2])
+        assert (code, "0 imported, 2 known already, 0 refused\n" in told) == (0, True)
