@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE  # else every process of every test compiles ev
 PYTEST = $(BIN)/pytest -q
 SIDE_BY_SIDE = -n 3 --dist loadfile --no-loadscope-reorder  # on both processors, and one more for those that wait; a module's tests together
 UNIT = $$($(BIN)/python -m tests.groups)
+OTHERS = $$($(BIN)/python -m tests.groups | sed s/^/--ignore=/)  # what need not be imported to run the others
+WHOLE = $$(grep -rl --include='test_*.py' 'mark\.whole' tests)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,11 +55,11 @@ test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
 	@echo "==> 1 of 4, unit: pure modules"
 	@$(PYTEST) -n 2 $(UNIT)
 	@echo "==> 2 of 4, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
-	@$(PYTEST) $(SIDE_BY_SIDE) -m "(io or broker or postgres) and not whole and not faults"
+	@$(PYTEST) $(SIDE_BY_SIDE) $(OTHERS) -m "(io or broker or postgres) and not whole and not faults"
 	@echo "==> 3 of 4, whole: the platform as its users start it, in every mode"
-	@$(BIN)/pytest -v -n 2 -m whole
+	@$(BIN)/pytest -v -n 2 -m whole $(WHOLE)
 	@echo "==> 4 of 4, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"
-	@$(BIN)/pytest -v -m faults
+	@$(BIN)/pytest -v -m faults tests/faults
 
 unit: $(VENV)/dev.stamp  ## only the tests of pure modules
 	@$(PYTEST) -n 2 $(UNIT)

@@ -14,46 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import DBAPIError
 
-from deploy import (
-    audit_command,
-    backup_command,
-    events_command,
-    fleet_command,
-    fleet_commands,
-    gateway_command,
-    greeting,
-    mail_command,
-    messages_command,
-    people_command,
-    projections_command,
-    replay_command,
-    why_command,
-)
-from deploy.doctor import examine
-from deploy.health import check
-from deploy.health_report import reporting
+from deploy import greeting
+from deploy.commands import Commands
 from deploy.process import end_with_parent, log_to_stderr, until_told
 from deploy.running import DataFolder, Process
 from shared.errors import FlotillaError
 from shared.settings import Settings
 
 app = typer.Typer(
-    help="Flotilla: the control plane of a connected product.", no_args_is_help=True, add_completion=False
+    cls=Commands, help="Flotilla: the control plane of a connected product.", no_args_is_help=True, add_completion=False
 )
-app.add_typer(events_command.app, name="events")
-app.add_typer(projections_command.app, name="projections")
-app.add_typer(messages_command.app, name="messages")
-app.add_typer(mail_command.app, name="mail")
-app.add_typer(people_command.app, name="people")
-app.add_typer(replay_command.app, name="replay")
-app.add_typer(fleet_commands.devices, name="devices")
-app.add_typer(fleet_command.app, name="fleet")
-app.add_typer(gateway_command.app, name="gateway")
-app.command("demo")(fleet_commands.demo)
-app.command("why")(why_command.why_command)
-app.command("audit")(audit_command.audit_command)
-app.command("backup")(backup_command.backup)
-app.command("restore")(backup_command.restore)
 console = Console()
 
 Data = Annotated[Path | None, typer.Option(help="Folder for everything that is kept (default: ./data).")]
@@ -70,7 +40,9 @@ def run(
     particle_udp_port: Port = None,
 ) -> None:
     """The whole platform in this process, with nothing to install: SQLite, no broker."""
-    from deploy.composition import embedded  # deferred: takes a second that other commands need not pay
+    from deploy.composition import embedded  # deferred, like others below: a second that commands need not pay
+    from deploy.gateway_command import announced
+    from deploy.health_report import reporting
 
     settings = _settings(data, http_port, mqtt_port, particle_port, particle_udp_port)
     log_to_stderr(settings.log_level)
@@ -81,7 +53,7 @@ def run(
         def ready() -> None:
             for part in runtime.parts:
                 _line(f"{part.name} is up")
-            process = gateway_command.announced("flotilla", settings, gateway)
+            process = announced("flotilla", settings, gateway)
             folder.announce(process)
             report.ready()
             _where_next(settings, [process])
@@ -100,7 +72,7 @@ def up(
     gateways: str = "a,b",
 ) -> None:
     """The distributed platform on this machine: RabbitMQ, one process a service, two gateways."""
-    from deploy.supervisor import Supervisor  # deferred, as above
+    from deploy.supervisor import Supervisor
 
     settings = _settings(data, http_port, mqtt_port, particle_port, particle_udp_port)
     log_to_stderr(settings.log_level)
@@ -119,7 +91,8 @@ def up(
 @app.command()
 def service(name: str, with_parent: WithParent = False) -> None:
     """One service as this process: orgs, billing, firmware or devices. Needs a broker: FLOTILLA_BUS=amqp://…"""
-    from deploy.composition import service as compose  # deferred, as above
+    from deploy.composition import service as compose
+    from deploy.health_report import reporting
 
     settings = Settings.load()
     if with_parent:
@@ -143,6 +116,8 @@ def health(
     data: Data = None,
 ) -> None:
     """Whether processes are well, for probes and people: ends with 0 if so, else says why not and ends with 1."""
+    from deploy.health import check
+
     found = check(names or [], data, live=live)
     for complaint in found:
         console.print(complaint, markup=False, highlight=False, soft_wrap=True)
@@ -154,6 +129,8 @@ def health(
 @app.command()
 def doctor(data: Data = None) -> None:
     """Look at everything that an installation needs, and say what is wrong and what to do."""
+    from deploy.doctor import examine
+
     healthy = examine(Settings.load(data=data), console)
     raise typer.Exit(0 if healthy else 1)
 

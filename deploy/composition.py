@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from deploy.messages_command import parked_folder, resender
-from deploy.replays import replayer, replays_folder
+from typing import TYPE_CHECKING
+
+from deploy.broker import distributed_bus
 from services.billing import bootstrap as billing
 from services.billing.service import BillingService
 from services.devices import bootstrap as devices
 from services.devices.service import DevicesService
 from services.firmware import bootstrap as firmware
 from services.firmware.service import FirmwareService
-from services.gateway.bootstrap import GatewayPart
-from services.gateway.http.ports import Limits
 from services.orgs import bootstrap as orgs
 from services.orgs.service import OrgsService
-from shared.bus.address import with_queues
 from shared.bus.host import declare_queues
 from shared.bus.open import open_transport
 from shared.errors import Refused
 from shared.runtime import Owner, Part, Runtime
 from shared.settings import Settings
 from shared.store.open import open_store
+
+if TYPE_CHECKING:
+    from services.gateway.bootstrap import GatewayPart
+    from services.gateway.http.ports import Limits
 
 SERVICES = {
     "orgs": orgs.build,
@@ -36,6 +38,10 @@ CLASSES = (OrgsService, BillingService, FirmwareService, DevicesService)
 
 def embedded(settings: Settings, *, limits: Limits | None = None) -> tuple[Runtime, GatewayPart]:
     """All services and one gateway in this process, over ``local:``; the second of the pair knows the ports."""
+    from deploy.messages_command import parked_folder, resender  # deferred: the process of one service needs none of it
+    from deploy.replays import replayer, replays_folder
+    from services.gateway.bootstrap import GatewayPart
+
     store = open_store(settings.store)
     folder = parked_folder(settings)
     transport = open_transport(f"local:{folder}", name="bus in this process")
@@ -56,19 +62,6 @@ def service(name: str, settings: Settings) -> Runtime:
     if name not in SERVICES:
         raise Refused("unknown_service", f"{name!r} is no service; there are {', '.join(SERVICES)}")
     store = open_store(settings.store)
-    transport = open_transport(_broker(settings), name=name)
+    transport = open_transport(distributed_bus(settings), name=name)
     declare_queues(transport, CLASSES)
     return Runtime(name, [Owner("event store", store.close), transport, SERVICES[name](settings, transport, store)])
-
-
-def gateway(settings: Settings) -> tuple[Runtime, GatewayPart]:
-    """One gateway as a process of its own; the second of the pair knows the ports."""
-    store = open_store(settings.store)
-    part = GatewayPart(settings, store, _broker(settings))
-    return Runtime(f"gateway-{settings.gateway}", [Owner("event store", store.close), part]), part
-
-
-def _broker(settings: Settings) -> str:
-    if settings.bus == "local:":
-        raise Refused("bad_setting", "a process of its own needs FLOTILLA_BUS=amqp://…; `local:` is for one process")
-    return with_queues(settings.bus, settings.queues)

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from deploy.broker import distributed_bus
 from deploy.health_report import reporting
 from deploy.process import end_with_parent, log_to_stderr, until_told
 from deploy.running import DataFolder, Process
+from shared.runtime import Owner, Runtime
 from shared.settings import Settings
+from shared.store.open import open_store
 
 if TYPE_CHECKING:
     from services.gateway.bootstrap import GatewayPart
@@ -28,15 +31,17 @@ def gateway(context: typer.Context, with_parent: WithParent = False) -> None:
     """One gateway as this process, named by FLOTILLA_GATEWAY. Needs a broker: FLOTILLA_BUS=amqp://…"""
     if context.invoked_subcommand is not None:
         return
-    from deploy.composition import gateway as compose  # deferred: takes a second that other commands need not pay
+    from services.gateway.bootstrap import GatewayPart  # deferred: takes a second that other commands need not pay
 
     settings = Settings.load()
     if with_parent:
         end_with_parent()
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
-    runtime, part = compose(settings)
     name = f"gateway-{settings.gateway}"
+    store = open_store(settings.store)
+    part = GatewayPart(settings, store, distributed_bus(settings))
+    runtime = Runtime(name, [Owner("event store", store.close), part])
 
     def ready() -> None:
         folder.announce(announced(name, settings, part))

@@ -4,6 +4,8 @@ a private one."""
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 os.environ["COLUMNS"] = "400"
 """So wide are the tables of commands: their consoles are made while tests are collected, and ask then."""
+MEMORY = Path("/dev/shm")
+LEAST_MEMORY = 4 << 30
+"""A run writes a tenth of it."""
 IMAGE = "rabbitmq:3.13-alpine"
 LONGEST_ID = 80
 """Characters of a parameter that a test is named by."""
@@ -42,6 +47,21 @@ LONG = (
 )
 """Modules with tests of ten seconds and more."""
 
+
+def _in_memory() -> Path | None:
+    """A folder in memory for what the tests of this run and their processes write, which saves a quarter of the time.
+    Nothing that is tested needs a disk: processes are killed here, never the machine. ``TMPDIR`` chooses another one.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_mount() or shutil.disk_usage(MEMORY).free < LEAST_MEMORY:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="flotilla-tests-", dir=MEMORY))
+    folder.chmod(0o755)  # a PostgreSQL runs as somebody else
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    return folder
+
+
+IN_MEMORY = _in_memory()
+
 settings.register_profile("flotilla", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("flotilla")  # a busy machine is no failure
 _guard = Guard()
@@ -54,6 +74,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = group_of(item.path, {marker.name for marker in item.iter_markers()})
         item.add_marker(group)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """The folder in memory is gone with the run, unlike those on a disk."""
+    if IN_MEMORY is not None:
+        shutil.rmtree(IN_MEMORY, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from shared.errors import Misuse, Unavailable
 from shared.postgres import check_url
 from shared.projections.comparison import digest
-from shared.projections.tables import ViewTables, checkpoints, control, indexes, view_tables
+from shared.projections.tables import ViewTables, checkpoints, control, indexes, once, statement, view_tables
 from shared.projections.view import View
 from shared.store.port import Position
 
@@ -120,7 +121,8 @@ class Database:
         """Create a view's empty tables, without indexes, in place of any that are there."""
         self.drop_tables(connection, tables)
         for table in (tables.rows, tables.counts):
-            connection.execute(sa.schema.CreateTable(table))
+            create = statement(table, self.dialect, "create", partial(sa.schema.CreateTable, table))
+            connection.exec_driver_sql(create)
 
     def take_tables(self, connection: sa.Connection, tables: ViewTables) -> bool:
         """Have a view's tables for this transaction alone, so that they can be replaced; False if readers hold them.
@@ -143,13 +145,19 @@ class Database:
 
     def create_indexes(self, connection: sa.Connection, tables: ViewTables, epoch: int) -> None:
         """Create a view's indexes."""
-        for index in indexes(tables, epoch):
-            connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+        def compiled() -> list[str]:
+            create = partial(sa.schema.CreateIndex, if_not_exists=True)
+            return [str(create(index).compile(dialect=self.dialect)) for index in indexes(tables, epoch)]
+
+        for create in once(tables.rows, self.dialect, f"indexes {epoch}", compiled):
+            connection.exec_driver_sql(create)
 
     def drop_tables(self, connection: sa.Connection, tables: ViewTables) -> None:
         """Drop a view's tables if they are there."""
         for table in (tables.rows, tables.counts):
-            connection.execute(sa.schema.DropTable(table, if_exists=True))
+            drop = statement(table, self.dialect, "drop", partial(sa.schema.DropTable, table, if_exists=True))
+            connection.exec_driver_sql(drop)
 
     def tables(self, view: View) -> ViewTables:
         """The tables of a view."""

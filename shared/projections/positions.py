@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from shared.errors import Unavailable
-from shared.projections.tables import ViewTables, checkpoints
+from shared.projections.tables import ViewTables, checkpoints, statement
 from shared.store.port import Position
 
 
@@ -42,13 +42,13 @@ def advance_statement(dialect: sa.Dialect) -> str:
     """The compare-and-set of a position, with the parameters new, name, epoch, old."""
     at = checkpoints.c
     old = sa.bindparam("old", type_=sa.BigInteger)
-    statement = (
+    update = (
         sa.update(checkpoints)
         .where(at.name == sa.bindparam("name_"), at.epoch == sa.bindparam("epoch_"))
         .where(at.position.is_not_distinct_from(old))
         .values(position=sa.bindparam("new"))
     )
-    return str(statement.compile(dialect=dialect))
+    return statement(checkpoints, dialect, "advance", lambda: update)
 
 
 def repair(connection: sa.Connection, name: str) -> None:

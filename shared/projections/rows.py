@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from shared.projections.database import Database
 from shared.projections.folding import Changes
-from shared.projections.tables import ViewTables, json_text, micros, moment
+from shared.projections.tables import ViewTables, json_text, micros, moment, once
 from shared.projections.view import Key, Row
 
 _SIZES = (500, 100, 20, 4, 1)
@@ -54,28 +54,17 @@ class Rows:
         self._load = [(names[index], _LOAD[kind]) for index, kind in kinds if kind in _LOAD]
         dumps = _DUMP | _DUMP_SQLITE if database.is_sqlite else _DUMP
         self._dump = [(index, dumps[kind]) for index, kind in kinds if kind in dumps]
-
-        def compiled(statement: sa.Select[Any] | sa.Insert | sa.Delete) -> str:
-            return str(statement.compile(dialect=database.dialect))
-
-        zero = tables.counts.c.n == sa.literal_column("0")
         # SQLite would write floats with 15 digits, and takes 127 arguments at most.
         self._is_packed = database.is_sqlite and len(names) <= 100 and float not in view.columns.values()
-        self._select = _Bulk(len(view.key), lambda size: compiled(_select(tables, size, packed=self._is_packed)))
-        self._upsert = _Bulk(len(names), partial(_repeated, compiled(_upsert(database, tables))))
-        self._delete = _Bulk(
-            len(view.key), lambda size: compiled(_delete(tables.rows, view.key, size)), MAX_ALTERNATIVES
-        )
-        self._count = _Bulk(3, partial(_repeated, compiled(_count(database, tables.counts))))
-        self._uncount = _Bulk(
-            2, lambda size: compiled(_delete(tables.counts, ("scope", "item"), size).where(zero)), MAX_ALTERNATIVES
+        self._bulks = once(
+            tables.rows, database.dialect, "bulks", lambda: _Bulks(database, tables, packed=self._is_packed)
         )
 
     def load(self, connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Row]:
         """The rows of these keys, as far as they exist."""
         found: dict[Key, Row] = {}
         names, convert, key_of = self._names, self._load, self._key_of
-        for result in self._select.run(connection, _flat(sorted(keys))):
+        for result in self._bulks.select.run(connection, _flat(sorted(keys))):
             for values in msgspec.json.decode(result.scalar_one()) if self._is_packed else result.fetchall():
                 row = dict(zip(names, values, strict=True))
                 for name, load in convert:
@@ -89,12 +78,14 @@ class Rows:
         """Write all changes of a transaction."""
         # Neighbours one after the other: with random keys, finding their places takes half of an import's time.
         written = [changes.written[key] for key in sorted(changes.written)]
-        self._upsert.run_all(connection, self._values(written))
-        self._delete.run_all(connection, _flat(changes.gone))
-        self._count.run_all(
+        self._bulks.upsert.run_all(connection, self._values(written))
+        self._bulks.delete.run_all(connection, _flat(changes.gone))
+        self._bulks.count.run_all(
             connection, [part for counted in changes.counted.items() for part in (*counted[0], counted[1])]
         )
-        self._uncount.run_all(connection, _flat(counter for counter, number in changes.counted.items() if number < 0))
+        self._bulks.uncount.run_all(
+            connection, _flat(counter for counter, number in changes.counted.items() if number < 0)
+        )
 
     def _values(self, rows: Iterable[Row]) -> list[Any]:
         """Row after row as the database keeps them; converted column by column, which takes a third of the time."""
@@ -102,6 +93,26 @@ class Rows:
         for index, dump in self._dump:
             values[index::width] = [None if value is None else dump(value) for value in values[index::width]]
         return values
+
+
+class _Bulks:
+    """The statements for one view's tables."""
+
+    def __init__(self, database: Database, tables: ViewTables, *, packed: bool) -> None:
+        key, dialect = tables.view.key, database.dialect
+
+        def compiled(statement: sa.Select[Any] | sa.Insert | sa.Delete) -> str:
+            return str(statement.compile(dialect=dialect))
+
+        zero = tables.counts.c.n == sa.literal_column("0")
+        upsert, count = compiled(_upsert(database, tables)), compiled(_count(database, tables.counts))
+        self.select = _Bulk(len(key), lambda size: compiled(_select(tables, size, packed=packed)))
+        self.upsert = _Bulk(len(tables.view.columns), partial(_repeated, upsert))
+        self.delete = _Bulk(len(key), lambda size: compiled(_delete(tables.rows, key, size)), MAX_ALTERNATIVES)
+        self.count = _Bulk(3, partial(_repeated, count))
+        self.uncount = _Bulk(
+            2, lambda size: compiled(_delete(tables.counts, ("scope", "item"), size).where(zero)), MAX_ALTERNATIVES
+        )
 
 
 class _Bulk:

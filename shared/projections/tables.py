@@ -7,9 +7,11 @@ the control tables) carry the suffix ``__new``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -23,6 +25,7 @@ GENERATION = 2**32
 MAX_ERROR_CHARS = 2_000
 """Longest error text that is kept of a parked event."""
 
+_Made = TypeVar("_Made")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -109,11 +112,17 @@ def view_tables(view: View, suffix: str = "") -> ViewTables:
     missing = [name for name in view.key if view.columns.get(name) not in (str, int)]
     if missing or not view.key:
         raise Misuse(f"view {view.name}: key columns must be str or int: {missing}")
-    name, metadata = view.name + suffix, sa.MetaData()
-    columns = [
-        sa.Column(column, column_type(kind), nullable=column not in view.key) for column, kind in view.columns.items()
-    ]
-    rows = sa.Table(name, metadata, *columns, sa.PrimaryKeyConstraint(*view.key), sqlite_with_rowid=False)
+    name = view.name + suffix
+    return ViewTables(view, name, *_tables(name, tuple(view.columns.items()), tuple(view.key)))
+
+
+@lru_cache(maxsize=256)
+def _tables(name: str, columns: tuple[tuple[str, type], ...], key: tuple[str, ...]) -> tuple[sa.Table, sa.Table]:
+    """Rows and counters. The same tables for the same definition, so that what is compiled for them is, too (see
+    ``once``): a service starts in half of the time, each time."""
+    metadata = sa.MetaData()
+    described = [sa.Column(column, column_type(kind), nullable=column not in key) for column, kind in columns]
+    rows = sa.Table(name, metadata, *described, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=False)
     counts = sa.Table(
         f"{name}_counts",
         metadata,
@@ -123,7 +132,23 @@ def view_tables(view: View, suffix: str = "") -> ViewTables:
         sa.PrimaryKeyConstraint("scope", "item"),
         sqlite_with_rowid=False,
     )
-    return ViewTables(view, name, rows, counts)
+    return rows, counts
+
+
+def once(table: sa.Table, dialect: sa.Dialect, name: str, make: Callable[[], _Made]) -> _Made:
+    """What ``make`` makes of a table for a kind of database, made once and kept for as long as the table is."""
+    key = (dialect.name, name)
+    if key not in table.info:
+        table.info[key] = make()
+    made: _Made = table.info[key]
+    return made
+
+
+def statement(
+    table: sa.Table, dialect: sa.Dialect, name: str, make: Callable[[], sa.schema.ExecutableDDLElement | sa.Update]
+) -> str:
+    """Compiled SQL, as ``once``."""
+    return once(table, dialect, name, lambda: str(make().compile(dialect=dialect)))
 
 
 def indexes(tables: ViewTables, epoch: int) -> list[sa.Index]:
