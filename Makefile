@@ -9,7 +9,7 @@ PYTEST = $(BIN)/pytest -q
 SIDE_BY_SIDE = -n 3 --dist loadfile --no-loadscope-reorder  # on both processors, and one more for those that wait; a module's tests together
 UNIT = $$($(BIN)/python -m tests.groups)
 OTHERS = $$($(BIN)/python -m tests.groups | sed s/^/--ignore=/)  # what need not be imported to run the others
-WHOLE = $$(grep -rl --include='test_*.py' 'mark\.whole' tests)
+WHOLE = $$(grep -rl --include='test_*.py' 'mark\.whole' tests | sort)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,7 +48,7 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 	@echo "==> import rules"; $(BIN)/python -m tests.import_rules
 	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
 
-test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
+test: $(VENV)/dev.stamp  ## everything set up and tested (about 13 minutes)
 	@echo "==> the servers that tests start privately, and the official clients"
 	@$(BIN)/python -m deploy.servers
 	@$(BIN)/python -m tests.clients.installed

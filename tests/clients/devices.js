@@ -35,11 +35,11 @@ async function main() {
   await step('ask for it', () => particle.claimDevice({ deviceId, requestTransfer: true, auth: others }));
   await until(async () => (await particle.getDevice({ deviceId, auth })).body.functions);
   await step('device', () => particle.getDevice({ deviceId, auth }));
-  await step('rename', () => particle.renameDevice({ deviceId, name: 'samovar', auth }));
+  await step('rename', () => particle.renameDevice({ deviceId, name: 'urn', auth }));
   await step('notes', () => particle.setDeviceNotes({ deviceId, notes: 'on the stove', auth }));
 
   await step('call', () => particle.callFunction({ deviceId, name: 'brew', argument: 'tea', auth }));
-  await step('call by name', () => particle.callFunction({ deviceId: 'samovar', name: 'BREW', argument: '', auth }));
+  await step('call by name', () => particle.callFunction({ deviceId: 'urn', name: 'BREW', argument: '', auth }));
   await step('call below the product', () =>
     particle.callFunction({ deviceId, product, name: 'brew', argument: 'tea', auth }));
   await step('call what is not there', () => particle.callFunction({ deviceId, name: 'bake', argument: '', auth }));
