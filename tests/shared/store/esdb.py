@@ -13,7 +13,8 @@ from uuid import uuid4
 from shared.errors import Conflict, Unavailable
 from shared.store.port import Appended, CaughtUp, EventStore, New, Recorded
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
+"""gRPC alone may wait 20 s for a connection that was opened just as a server died."""
 
 
 def new(count: int = 1, kind: str = "Happened") -> list[New]:
