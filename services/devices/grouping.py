@@ -167,8 +167,9 @@ def empty(streams: WorkerStreams, views: WorkerViews, event: GroupDeleted | Grou
 
 def agree(streams: WorkerStreams, views: WorkerViews, event: DeviceGrouped) -> None:
     """A device is in groups that exist: an unknown one is made, one that was given up while the device was put into it
-    is left. ``views`` know of the event."""
-    unknown = frozenset(event.groups) - _names(views, event.product_id)
+    is left. ``views`` know of the event. What the device has left since is none of its groups any more: an event that
+    is heard late would make a group anew that was renamed or deleted meanwhile."""
+    unknown = frozenset(event.groups) & _unknown(views, event.product_id, event.device_id)
     if not unknown:
         return
     state = streams.handle(
@@ -179,12 +180,14 @@ def agree(streams: WorkerStreams, views: WorkerViews, event: DeviceGrouped) -> N
         _move(streams, [(stream_of_device(event.device_id), ChangeMember(event.device_id, event.product_id, steps))])
 
 
-def _names(views: WorkerViews, product_id: int) -> frozenset[str]:
-    groups = views.table(GROUPS_VIEW)
+def _unknown(views: WorkerViews, product_id: int, device_id: str) -> frozenset[str]:
+    """The groups that a device of this product is in, and that are not there."""
+    groups, fleet = views.table(GROUPS_VIEW), views.table(FLEET)
+    is_here = sa.and_(fleet.c.device_id == device_id, fleet.c.product_id == product_id)
     with views.read() as connection:
-        return frozenset(
-            connection.execute(sa.select(groups.c.name).where(groups.c.product_id == product_id)).scalars()
-        )
+        own = frozenset(connection.execute(sa.select(fleet.c.groups).where(is_here)).scalar() or ())
+        wanted = sa.and_(groups.c.product_id == product_id, groups.c.name.in_(sorted(own)))
+        return own.difference(connection.execute(sa.select(groups.c.name).where(wanted)).scalars())
 
 
 def _leave(

@@ -15,7 +15,7 @@ from shared.events.devices import DeviceGrouped, DeviceImported
 from shared.events.firmware import FirmwareReleased, FirmwareReleasedToGroups
 from shared.events.gateway import FirmwareReported
 from shared.events.groups import GroupCreated, GroupEmptied
-from shared.store.port import NO_STREAM
+from shared.store.port import ANY, NO_STREAM
 
 P, OTHER = 1000, 2000
 A, B, C, D = (f"{number:024x}" for number in (10, 11, 12, 13))
@@ -124,6 +124,18 @@ def test_a_device_that_came_while_its_group_was_deleted_ends_in_groups_that_exis
     while not agrees(fleet):
         assert monotonic() < deadline
         fleet.store.wait(fleet.store.head(), 0.05)
+
+
+def test_a_group_that_a_device_has_left_again_is_not_made(fleet: Any) -> None:
+    """What became of a group may be done before it is heard that a device was put into it."""
+    context = Context.new("system:tests", "tests", uuid4())
+    news = [
+        CONTRACTS.encode(DeviceGrouped(A, P, [name]), number, context) for number, name in enumerate(["lab", "hall"])
+    ]
+    fleet.after = fleet.store.append(f"device-{A}", ANY, news).position
+    fleet.wait_for_event("groups-1000", GroupCreated)
+    fleet.after = fleet.store.head()
+    assert groups(fleet) == {"hall": 1}
 
 
 def agrees(fleet: Any) -> bool:
