@@ -150,7 +150,7 @@ class Database:
             create = partial(sa.schema.CreateIndex, if_not_exists=True)
             return [str(create(index).compile(dialect=self.dialect)) for index in indexes(tables, epoch)]
 
-        for create in once(tables.rows, self.dialect, f"indexes {epoch}", compiled):
+        for create in once(tables.rows, self.dialect, f"indexes {tables.view.indexes} {epoch}", compiled):
             connection.exec_driver_sql(create)
 
     def drop_tables(self, connection: sa.Connection, tables: ViewTables) -> None:

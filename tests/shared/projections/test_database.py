@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,18 @@ def test_indexes_are_made(database: Flaky) -> None:
     with database.connect() as connection:
         found = sa.inspect(connection).get_indexes("fleet")
     assert sorted(index["column_names"] for index in found) == [["name"], ["product_id", "online"]]
+
+
+def test_a_view_of_the_same_columns_has_its_own_indexes(database: Flaky) -> None:
+    """What is compiled for tables is kept for all views that have the same."""
+    first, second = (replace(VIEW, name="twice", indexes=((column, "device_id"),)) for column in ("seen_at", "score"))
+    database.prepare([first])
+    with database.writing() as connection:
+        database.create_tables(connection, database.tables(second))
+        database.create_indexes(connection, database.tables(second), epoch=0)
+    with database.connect() as connection:
+        found = sa.inspect(connection).get_indexes("twice")
+    assert [index["column_names"] for index in found] == [["score", "device_id"]]
 
 
 def test_a_closed_database_is_unavailable(database: Flaky) -> None:
