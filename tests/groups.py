@@ -134,6 +134,7 @@ UNIT = (
     "shared/test_context.py",
     "shared/test_device_keys.py",
     "shared/test_ids.py",
+    "shared/test_rollouts.py",
     "shared/test_runtime.py",
     "shared/test_settings.py",
     "shared/test_targets.py",

@@ -20,7 +20,7 @@ import msgspec
 
 from shared.context import Context
 from shared.errors import Misuse
-from shared.events import billing, customers, devices, firmware, gateway, groups, oauth, orgs, transfers
+from shared.events import billing, customers, devices, firmware, gateway, groups, oauth, orgs, rollouts, transfers
 from shared.events.fields import Event
 from shared.events.metadata import Metadata, metadata
 from shared.events.quick import Check, quick_check
@@ -355,6 +355,18 @@ CONTRACTS = Registry(
             firmware.FirmwareReleased,
             firmware.FirmwareReleasedToGroups,
             firmware.ReleaseWithdrawn,
+            rollouts.RolloutPlanned,
+            rollouts.RolloutStageBegan,
+            rollouts.RolloutStageSized,
+            rollouts.RolloutHeld,
+            rollouts.RolloutApproved,
+            rollouts.RolloutPaused,
+            rollouts.RolloutResumed,
+            rollouts.RolloutCancelled,
+            rollouts.RolloutRolledBack,
+            rollouts.RolloutCompleted,
+            rollouts.RolloutTurnsGiven,
+            rollouts.RolloutTurnsEnded,
         ),
         *_contracts(
             "gateway",
@@ -373,6 +385,7 @@ CONTRACTS = Registry(
             gateway.ClaimOpened,
             gateway.FunctionCalled,
             gateway.FlashAsked,
+            gateway.RolloutTurnAsked,
             gateway.UpdateStarted,
             gateway.UpdateAdvanced,
             gateway.UpdateInterrupted,

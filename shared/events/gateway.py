@@ -237,6 +237,16 @@ class FlashAsked(Event, frozen=True):
     file_name: Annotated[str, Text(255)]
 
 
+class RolloutTurnAsked(Event, frozen=True):
+    """A device that is online, and before the share of this stage, waits for its turn in a roll-out (FW-6). Asked once
+    a connection, and anew when the roll-out has a new stage, is resumed, or the turn before ended without success."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    rollout_id: Hex24
+    stage: Count
+
+
 class UpdateStarted(Event, frozen=True):
     """An attempt to bring one device to one version (FW-7). ``attempt`` counts from 1 for this device and version.
     ``cause`` ``file``: the version is that of a file that was flashed to this device alone."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from shared.events import customers, devices, firmware, groups, oauth, orgs, transfers
+from shared.events import customers, devices, firmware, groups, oauth, orgs, rollouts, transfers
 from shared.events.fields import Event
 from shared.events.gateway import FlashAsked, FunctionCalled
 from shared.events.metadata import Metadata, metadata
@@ -32,13 +32,16 @@ LEFT_OUT: frozenset[type[Event]] = frozenset(
         oauth.AuthorizationGranted,
         oauth.AuthorizationUsed,
         oauth.AuthorizationReplayed,
+        rollouts.RolloutTurnsGiven,  # the platform's, never a person's
+        rollouts.RolloutTurnsEnded,
     }
 )
-_NESTED = frozenset({devices.ImportProblem})
+_NESTED = frozenset({devices.ImportProblem, rollouts.RolloutStage, rollouts.RolloutWindow, rollouts.RolloutGates})
 _OUTSIDE = ("account:", "customer:", "client:", "anonymous")
 _THINGS: Mapping[str, str] = {
     "device_id": "device",
     "import_id": "import",
+    "rollout_id": "roll-out",
     "client_id": "client",
     "customer_id": "customer",
     "authority_id": "authority",
@@ -55,7 +58,7 @@ _THINGS: Mapping[str, str] = {
 def _events() -> tuple[type[Event], ...]:
     found = {
         kind
-        for module in (orgs, customers, oauth, transfers, devices, groups, firmware)
+        for module in (orgs, customers, oauth, transfers, devices, groups, firmware, rollouts)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Event) and kind.__module__ == module.__name__
     }
@@ -119,7 +122,7 @@ def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
 
 AUDIT = View(
     name="audit",
-    version=2,
+    version=3,
     key=("command",),
     columns={
         "command": str,

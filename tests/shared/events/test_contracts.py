@@ -21,6 +21,7 @@ from shared.events.gateway import DescribedVariable
 from shared.events.metadata import metadata
 from shared.events.orgs import TokenIssued
 from shared.events.quick import quick_check
+from shared.events.rollouts import RolloutGates, RolloutStage, RolloutWindow
 from shared.events.schemas import schema_of
 from shared.people.personal import personal_fields
 from shared.store.port import Position, Recorded
@@ -220,7 +221,13 @@ def _not_null(field: ma.fields.Field[Any]) -> st.SearchStrategy[Any]:
 
 
 def _nested_in(field: ma.fields.Nested) -> Event:
-    examples = (ImportProblem(1, "x", "malformed", "why"), DescribedVariable("temp", "double"))
+    examples = (
+        ImportProblem(1, "x", "malformed", "why"),
+        DescribedVariable("temp", "double"),
+        RolloutStage(10, None, False, 60),
+        RolloutWindow([0, 6], 480, 960),
+        RolloutGates(5, None, 600, 200, 10, "pause"),
+    )
     return next(one for one in examples if set(one.__struct_fields__) == set(field.schema.fields))
 
 
