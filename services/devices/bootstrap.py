@@ -57,7 +57,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     database = Database(settings.db, "devices")
     history = open_history(settings.mirror, store)
     blobs = open_blobs(settings.blobs)
-    job = ImportJob(store, CONTRACTS, database, blobs)
+    job = ImportJob(store, CONTRACTS, database, blobs, (settings.store, settings.blobs))
 
     def on_applied(view: View, keys: Sequence[Key]) -> None:
         if view is IMPORTS:

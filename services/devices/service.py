@@ -63,7 +63,16 @@ class DevicesService:
 
     @rpc(expected_exceptions=FlotillaError)
     def start_import(self, product_id: int, blob: str, size_bytes: int, force: bool = False) -> dict[str, Any]:
-        return import_requests.start_import(self.streams, self.blobs, product_id, blob, size_bytes, force)
+        now = self.clock()
+        return import_requests.start_import(self.streams, self.blobs, product_id, blob, size_bytes, force, now)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def cancel_import(self, product_id: int, import_id: str) -> dict[str, Any]:
+        return import_requests.cancel_import(self.streams, product_id, import_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_imports(self, product_id: int, page: int = 1, per_page: int = 25) -> dict[str, Any]:
+        return import_requests.list_imports(self.views, product_id, page, per_page)
 
     @rpc(expected_exceptions=FlotillaError)
     def get_import(self, product_id: int, import_id: str) -> dict[str, Any]:

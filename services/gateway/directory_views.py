@@ -15,6 +15,7 @@ from typing import Any
 
 from services.gateway.attribute_views import DESIRED, REPORTED
 from services.gateway.customer_view import CUSTOMERS
+from services.gateway.import_progress import IMPORTS
 from services.gateway.stream_views import CLAIMS, GATEWAYS
 from shared.events import devices as d
 from shared.events import firmware as f
@@ -524,4 +525,5 @@ VIEWS = (
     DESIRED,
     CLAIMS,
     GATEWAYS,
+    IMPORTS,
 )

@@ -242,9 +242,9 @@ def _wider_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
     return [Contract(service, event, 2, {1: lambda data: data}) for event in events]
 
 
-def _counting_keys_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
-    """Types whose version 1 is of imports that set no keys."""
-    return [Contract(service, event, 2, {1: lambda data: {**data, "keys_set": 0}}) for event in events]
+def _without_keys(data: dict[str, Any]) -> dict[str, Any]:
+    """Of an import of a time when files brought none."""
+    return {**data, "keys_set": 0}
 
 
 def _by_nobody_known(data: dict[str, Any]) -> dict[str, Any]:
@@ -338,6 +338,7 @@ CONTRACTS = Registry(
             devices.ClaimSecretRefused,
             devices.ClaimWindowClosed,
             devices.ImportStarted,
+            devices.ImportCancelled,
             groups.GroupCreated,
             groups.GroupDescribed,
             groups.GroupRenamed,
@@ -345,7 +346,8 @@ CONTRACTS = Registry(
             groups.GroupEmptied,
         ),
         *_wider_from_now_on("devices", devices.DeviceClaimed, devices.ClaimCodeIssued),
-        *_counting_keys_from_now_on("devices", devices.ImportAdvanced, devices.ImportFinished),
+        Contract("devices", devices.ImportFinished, 2, {1: _without_keys}),
+        Contract("devices", devices.ImportAdvanced, 3, {1: _without_keys, 2: lambda data: data}),
         Contract("firmware", firmware.VersionUploaded, 2, {1: _by_nobody_known}, sealed_since=2),
         *_contracts(
             "firmware",

@@ -468,13 +468,21 @@ class ImportReport(Document):
 
 class Import(Document):
     id = string()
-    state = string(validate=ma.validate.OneOf(("running", "done")))
+    state = string(validate=ma.validate.OneOf(("running", "cancelling", "cancelled", "done")))
     lines_total = whole()
     lines_done = whole()
     updated = whole()
     existing = whole()
     refused = whole()
     keys_set = whole()
+    force = flag()
+    started_at = time()
+    updated_at = time()
+
+
+class Imports(Document):
+    imports = list_of(of(Import))
+    meta = of(Meta)
 
 
 ImportAnswer = Document.from_dict({"ok": flag(), "import": of(Import)}, name="ImportAnswer")

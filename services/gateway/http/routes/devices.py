@@ -12,6 +12,7 @@ from services.gateway.http import (
     imports,
     requests,
 )
+from services.gateway.http.calls import STREAM
 from services.gateway.http.routes.rows import (
     AS_OF,
     DEVICE,
@@ -146,7 +147,30 @@ ROUTES = [
         body="upload",
         status=202,
     ),
+    get(
+        PRODUCT + "/imports",
+        "devices.import",
+        "Imports of a product, the newest first",
+        imports.list_imports,
+        documents.Imports(),
+        query=requests.Paging(),
+    ),
     get(IMPORT, "devices.import", "How far an import is", imports.read_import, documents.ImportAnswer()),
+    delete(
+        IMPORT,
+        "devices.import",
+        "Cancel an import; devices that it has imported stay",
+        imports.cancel_import,
+        documents.ImportAnswer(),
+    ),
+    get(
+        IMPORT + "/events",
+        "devices.import",
+        "Progress of an import, live until its end",
+        imports.import_events,
+        None,
+        media_type=STREAM,
+    ),
     get(
         IMPORT + "/problems",
         "devices.import",

@@ -1,0 +1,84 @@
+"""A long import in a process of its own, so that neither devices nor other calls wait for it.
+
+It is told on its standard input what to do, as one line of JSON, and leaves off behind the chunk in hand when that
+ends: it does not outlive whoever started it for long. Two of them at the same import do no harm (``import_run``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+import msgspec
+
+from services.devices.import_run import ImportRun
+from shared.blobs import open_blobs
+from shared.errors import FlotillaError, Unavailable
+from shared.events.contracts import CONTRACTS
+from shared.store.open import open_store
+
+NICER = 5
+"""By so much it gives way to the processes that serve."""
+POLL_S = 0.1
+FAILED = 3
+"""Its exit code for an error that was to be expected, which is told on its standard error."""
+MAX_ERROR = 500
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to import, and where everything is."""
+
+    store: str
+    blobs: str
+    import_id: str
+
+
+def run_apart(order: Order, is_over: Callable[[], bool]) -> None:
+    """Carry out an import in a process of its own; blocks until its end, or shortly behind that of ``is_over``. Raises
+    ``Unavailable`` for whatever keeps it from its end."""
+    command = [sys.executable, "-m", __name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:  # noqa: S603 - our own
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.write(msgspec.json.encode(order) + b"\n")  # not as arguments, which everybody on the machine sees
+        child.stdin.flush()
+        while child.poll() is None and not is_over():
+            try:
+                child.wait(POLL_S)
+            except subprocess.TimeoutExpired:
+                continue
+        child.stdin.close()
+        said = child.stderr.read(MAX_ERROR).decode(errors="replace").strip()
+        code = child.wait()
+    if code:
+        raise Unavailable(said if code == FAILED else f"its process ended with {code}: {said}")
+
+
+def main() -> None:
+    """The process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which means whoever started it
+    os.nice(NICER)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    over = threading.Event()
+    threading.Thread(target=_until_told, args=(over,), daemon=True).start()
+    try:
+        with closing(open_store(order.store)) as store:
+            ImportRun(store, CONTRACTS, open_blobs(order.blobs), over.is_set).carry_out(order.import_id)
+    except FlotillaError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(FAILED) from None
+
+
+def _until_told(over: threading.Event) -> None:
+    while os.read(0, 1):  # not through Python's buffer, whose lock would be held when the process ends
+        pass
+    over.set()
+
+
+if __name__ == "__main__":
+    main()
