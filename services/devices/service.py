@@ -15,6 +15,7 @@ from nameko.timer import timer
 from services.devices import (
     access,
     attributes,
+    bulk,
     claiming,
     fleet_queries,
     grouping,
@@ -122,6 +123,12 @@ class DevicesService:
     def update_device(self, product_id: int, device_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         updated = members.update(self.streams, self.views, self.firmware, product_id, device_id, changes)
         return {**updated, "updated_at": iso(self.clock())}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def act_on_devices(
+        self, product_id: int, device_ids: Sequence[str], action: str, options: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return bulk.act(self.streams, product_id, device_ids, action, options or {})
 
     @rpc(expected_exceptions=FlotillaError)
     def remove_device(self, product_id: int, device_id: str, deny: bool = False) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from services.gateway.attribute_views import DESIRED
-from services.gateway.directory_views import AUTHORITIES, DEVICES, PRODUCTS, VIEWS
+from services.gateway.directory_views import AUTHORITIES, DEVICES, IMPORTS, PRODUCTS, VIEWS
 from services.gateway.entries import (
     AuthorityEntry,
     DesiredEntry,
@@ -29,7 +29,7 @@ from services.gateway.entries import (
     ProductEntry,
     TokenEntry,
 )
-from services.gateway.import_progress import IMPORTS, Progress
+from services.gateway.import_progress import Progress
 from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
 from shared.events.contracts import Registry

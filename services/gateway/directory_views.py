@@ -15,8 +15,8 @@ from typing import Any
 
 from services.gateway.attribute_views import DESIRED, REPORTED
 from services.gateway.customer_view import CUSTOMERS
-from services.gateway.import_progress import IMPORTS
 from services.gateway.stream_views import CLAIMS, GATEWAYS
+from shared import imports
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
@@ -509,6 +509,16 @@ DEVICES = View(
     keys=_by("device_id"),
     fold=_device,
     indexes=(("token_digest",), ("key_digest",), ("certificate",)),
+)
+
+IMPORTS = View(
+    name="imports",
+    version=1,
+    key=("import_id",),
+    columns=imports.COLUMNS,
+    events=imports.EVENTS,
+    keys=imports.keys,
+    fold=imports.fold,
 )
 
 VIEWS = (

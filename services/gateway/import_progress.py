@@ -1,4 +1,4 @@
-"""View ``imports`` of the gateway's directory, and what a reader who watches one of them is told (DEV-1)."""
+"""What a reader who watches an import is told: its progress, as the directory has it (DEV-1)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shared import imports
-from shared.projections.view import View
-
-IMPORTS = View(
-    name="imports",
-    version=1,
-    key=("import_id",),
-    columns=imports.COLUMNS,
-    events=imports.EVENTS,
-    keys=imports.keys,
-    fold=imports.fold,
-)
+from shared.imports import UNFINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +19,7 @@ class Progress:
     @property
     def is_last(self) -> bool:
         """Nothing more becomes of it."""
-        return self.shown["state"] not in imports.UNFINISHED
+        return self.shown["state"] not in UNFINISHED
 
 
 class Imports(Protocol):

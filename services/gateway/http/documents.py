@@ -412,6 +412,7 @@ class DeviceChange(Document):
     desired_firmware_version = whole(required=False, allow_none=True)
     denied = flag(required=False)
     quarantined = flag(required=False)
+    force = flag(required=False)
     connected = flag(required=False)
     signaling = flag(required=False)
 

@@ -93,11 +93,11 @@ async def import_events(call: Call) -> Response:
     """Its progress from now on, until its end."""
     product, import_id = call.product, _import_in_path(call)
     directory = call.services.directory
-    found = directory.import_job(product.product_id, import_id)
-    if found is None:
-        raise NotFound(NO_IMPORT)
 
     async def watch() -> Watch:
+        found = directory.import_job(product.product_id, import_id)
+        if found is None:
+            raise NotFound(NO_IMPORT)
         return Watch(directory, product.product_id, import_id, found)
 
     return await events.stream(call, Thing(product.org_id, product.product_id), watch, _framed)

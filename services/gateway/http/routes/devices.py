@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from services.gateway.http import (
     attributes,
+    bulk,
+    bulk_schemas,
     claims,
     credentials,
     devices,
@@ -54,6 +56,15 @@ ROUTES = [
         status=201,
         secret=True,
     ),
+    post(
+        PRODUCT + "/devices/actions",
+        "devices.update",
+        "Approve, deny, mark, note, group or remove up to 1,000 devices, each with its own outcome",
+        bulk.act_on_devices,
+        bulk_schemas.Outcomes(),
+        request=bulk_schemas.DevicesAction(),
+        also=("devices.remove", "devices.import"),
+    ),
     get(DEVICE, "devices.read", "A device", devices.read_device, documents.Device(), **AS_OF),
     get(
         DEVICE + "/why",
@@ -70,7 +81,7 @@ ROUTES = [
         documents.DeviceChange(),
         request=requests.DeviceUpdate(),
         body="upload",
-        also=("devices.flash",),
+        also=("devices.flash", "devices.import"),
     ),
     delete(
         DEVICE,
