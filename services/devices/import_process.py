@@ -12,7 +12,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from tempfile import TemporaryFile
+from typing import IO
 
 import msgspec
 
@@ -42,21 +44,28 @@ def run_apart(order: Order, is_over: Callable[[], bool]) -> None:
     """Carry out an import in a process of its own; blocks until its end, or shortly behind that of ``is_over``. Raises
     ``Unavailable`` for whatever keeps it from its end."""
     command = [sys.executable, "-m", __name__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:  # noqa: S603 - our own
-        assert child.stdin is not None
-        assert child.stderr is not None
-        child.stdin.write(msgspec.json.encode(order) + b"\n")  # not as arguments, which everybody on the machine sees
-        child.stdin.flush()
-        while child.poll() is None and not is_over():
-            try:
-                child.wait(POLL_S)
-            except subprocess.TimeoutExpired:
-                continue
-        child.stdin.close()
-        said = child.stderr.read(MAX_ERROR).decode(errors="replace").strip()
-        code = child.wait()
-    if code:
-        raise Unavailable(said if code == FAILED else f"its process ended with {code}: {said}")
+    with TemporaryFile() as said:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said, bufsize=0)  # noqa: S603 - our own
+        line = msgspec.json.encode(order) + b"\n"  # not an argument, which everybody on the machine sees
+        try:
+            _tell(child, lambda stdin: stdin.write(line))
+            while child.poll() is None and not is_over():
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(POLL_S)
+        finally:
+            _tell(child, lambda stdin: stdin.close())
+            code = child.wait()
+        if code:
+            said.seek(max(0, said.seek(0, os.SEEK_END) - MAX_ERROR))
+            text = said.read().decode(errors="replace").strip()
+            raise Unavailable(text if code == FAILED else f"its process ended with {code}: {text}")
+
+
+def _tell(child: subprocess.Popen[bytes], how: Callable[[IO[bytes]], object]) -> None:
+    """Its exit code says why, if it is not there any more."""
+    if child.stdin is not None:
+        with suppress(BrokenPipeError):
+            how(child.stdin)
 
 
 def main() -> None:

@@ -46,8 +46,8 @@ KEY, OTHER_KEY = (
 )
 
 
-def ids(count: int) -> list[str]:
-    return [f"{number:024x}" for number in range(count)]
+def ids(count: int, first: int = 0) -> list[str]:
+    return [f"{number:024x}" for number in range(first, first + count)]
 
 
 def wait_until_done(platform: Any, import_id: str) -> dict[str, Any]:
@@ -140,18 +140,18 @@ def import_file(platform: Any, *lines: str) -> dict[str, Any]:
     return wait_until_done(platform, platform.call("start_import", **arguments)["import"]["id"])
 
 
-def test_a_file_brings_keys_and_another_replaces_them(platform: Any):
-    a, b, c = ids(3)
+def test_a_file_brings_keys_and_another_replaces_them(lasting_platform: Any):
+    a, b, c = ids(3, 10)
     counts = ("updated", "existing", "refused", "keys_set")
 
     def counted(*lines: str) -> tuple[int, ...]:
-        job = import_file(platform, *lines)
+        job = import_file(lasting_platform, *lines)
         return tuple(job[name] for name in counts)
 
     assert counted(f"{a},{KEY}", b, f"{c};{KEY[:-8]}", f"{c}\t{OTHER_KEY}") == (3, 0, 1, 2)
     assert counted(f"{a},{KEY}", b, c) == (0, 3, 0, 0)
     assert counted(f"{a},{OTHER_KEY}", f"{b} {KEY}") == (0, 2, 0, 2)
-    told = [CONTRACTS.decode(event) for event in platform.store.read(f"device-{a}")]
+    told = [CONTRACTS.decode(event) for event in lasting_platform.store.read(f"device-{a}")]
     assert told == [
         DeviceImported(a, P, False),
         DeviceKeySet(a, P, "ecc", KEY, False),
@@ -159,41 +159,42 @@ def test_a_file_brings_keys_and_another_replaces_them(platform: Any):
     ]
 
 
-def test_of_several_keys_of_a_device_the_last_counts(platform: Any):
-    (a,) = ids(1)
-    assert import_file(platform, f"{a},{KEY}", f"{a},{OTHER_KEY}", a, f"{a},no key")["keys_set"] == 1
-    told = [CONTRACTS.decode(event) for event in platform.store.read(f"device-{a}")]
+def test_of_several_keys_of_a_device_the_last_counts(lasting_platform: Any):
+    (a,) = ids(1, 20)
+    assert import_file(lasting_platform, f"{a},{KEY}", f"{a},{OTHER_KEY}", a, f"{a},no key")["keys_set"] == 1
+    told = [CONTRACTS.decode(event) for event in lasting_platform.store.read(f"device-{a}")]
     assert told == [DeviceImported(a, P, False), DeviceKeySet(a, P, "ecc", OTHER_KEY, False)]
 
 
-def test_an_import_of_another_product_is_not_found(platform: Any):
-    blob = open_blobs(platform.settings.blobs).put([b"\n".join(map(str.encode, ids(3)))])
+def test_an_import_of_another_product_is_not_found(lasting_platform: Any):
+    blob = open_blobs(lasting_platform.settings.blobs).put([b"\n".join(map(str.encode, ids(3)))])
     arguments = {"product_id": P, "blob": blob.sha256, "size_bytes": blob.size_bytes, "force": True}
-    started = platform.call("start_import", **arguments)["import"]
+    started = lasting_platform.call("start_import", **arguments)["import"]
     for product_id, import_id in ((2000, started["id"]), (P, "0" * 24)):
         with pytest.raises(NotFound, match="Import not found"):
-            platform.call("get_import", product_id=product_id, import_id=import_id)
+            lasting_platform.call("get_import", product_id=product_id, import_id=import_id)
         with pytest.raises(NotFound, match="Import not found"):
-            platform.call("import_problems", product_id=product_id, import_id=import_id, page=1, per_page=10)
+            lasting_platform.call("import_problems", product_id=product_id, import_id=import_id, page=1, per_page=10)
 
 
 @pytest.mark.parametrize(("data", "size_bytes"), [(b" \r\n\n", 4), (b"\xef\xbb\xbf\n", 4), (b"x", 2)])
-def test_a_file_without_ids_or_not_stored_in_full_is_refused(platform: Any, data: bytes, size_bytes: int):
-    blob = open_blobs(platform.settings.blobs).put([data])
+def test_a_file_without_ids_or_not_stored_in_full_is_refused(lasting_platform: Any, data: bytes, size_bytes: int):
+    blob = open_blobs(lasting_platform.settings.blobs).put([data])
     with pytest.raises(Refused) as refusal:
-        platform.call("start_import", product_id=P, blob=blob.sha256, size_bytes=size_bytes, force=False)
+        lasting_platform.call("start_import", product_id=P, blob=blob.sha256, size_bytes=size_bytes, force=False)
     assert refusal.value.code == "invalid_request"
 
 
-def test_an_import_whose_file_is_lost_keeps_no_other_from_its_end(platform: Any):
-    platform.record("import-" + "b" * 24, ImportStarted("b" * 24, P, "0" * 64, 10, 1, False))
-    blob = open_blobs(platform.settings.blobs).put([ids(1)[0].encode()])
-    started = platform.call("start_import", product_id=P, blob=blob.sha256, size_bytes=24, force=False)["import"]
-    assert wait_until_done(platform, started["id"])["updated"] == 1
-    assert platform.call("get_import", product_id=P, import_id="b" * 24)["import"]["state"] == "running"
-    platform.call("cancel_import", product_id=P, import_id="b" * 24)
-    assert platform.call("get_import", product_id=P, import_id="b" * 24)["import"]["state"] == "cancelling"
-    assert wait_until_done(platform, "b" * 24)["state"] == "cancelled"
+def test_an_import_whose_file_is_lost_keeps_no_other_from_its_end(lasting_platform: Any):
+    lasting_platform.record("import-" + "b" * 24, ImportStarted("b" * 24, P, "0" * 64, 10, 1, False))
+    blob = open_blobs(lasting_platform.settings.blobs).put([ids(1, 40)[0].encode()])
+    started = lasting_platform.call("start_import", product_id=P, blob=blob.sha256, size_bytes=24, force=False)[
+        "import"
+    ]
+    assert wait_until_done(lasting_platform, started["id"])["updated"] == 1
+    assert lasting_platform.call("get_import", product_id=P, import_id="b" * 24)["import"]["state"] == "running"
+    lasting_platform.call("cancel_import", product_id=P, import_id="b" * 24)
+    assert wait_until_done(lasting_platform, "b" * 24)["state"] == "cancelled"
 
 
 def test_an_import_goes_on_after_a_restart(platform: Any):
