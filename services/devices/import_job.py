@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from services.devices.import_process import Order, run_apart
 from services.devices.import_run import ImportRun
 from services.devices.import_views import IMPORTS
+from services.devices.platforms import Platforms
 from shared.blobs import Blobs
 from shared.errors import FlotillaError, Unavailable
 from shared.events.contracts import Registry
@@ -49,14 +50,15 @@ class ImportJob:
         contracts: Registry,
         database: Database,
         blobs: Blobs,
-        urls: tuple[str, str],
+        urls: tuple[str, str, str],
         *,
         long_lines: int = LONG_LINES,
     ) -> None:
-        """``urls``: of store and blobs, for a process of its own."""
+        """``urls``: of store, blobs and views, for a process of its own."""
         self._store = store
         self._contracts = contracts
         self._database = database
+        self._platforms = Platforms(database)
         self._blobs = blobs
         self._urls = urls
         self._long_lines = long_lines
@@ -130,6 +132,8 @@ class ImportJob:
         Raises ``NotFound`` without its blob, ``Unavailable``."""
         is_over = self._stopping.is_set
         if self._lines_left(import_id) < self._long_lines:
-            ImportRun(self._store, self._contracts, self._blobs, is_over).carry_out(import_id)
+            ImportRun(self._store, self._contracts, self._blobs, self._platforms.of_another, is_over).carry_out(
+                import_id
+            )
         else:
             run_apart(Order(*self._urls, import_id), is_over)

@@ -19,9 +19,11 @@ from typing import IO
 import msgspec
 
 from services.devices.import_run import ImportRun
+from services.devices.platforms import Platforms
 from shared.blobs import open_blobs
 from shared.errors import FlotillaError, Unavailable
 from shared.events.contracts import CONTRACTS
+from shared.projections.database import Database
 from shared.store.open import open_store
 
 NICER = 5
@@ -37,6 +39,7 @@ class Order(msgspec.Struct, frozen=True):
 
     store: str
     blobs: str
+    views: str
     import_id: str
 
 
@@ -76,8 +79,10 @@ def main() -> None:
     over = threading.Event()
     threading.Thread(target=_until_told, args=(over,), daemon=True).start()
     try:
-        with closing(open_store(order.store)) as store:
-            ImportRun(store, CONTRACTS, open_blobs(order.blobs), over.is_set).carry_out(order.import_id)
+        with closing(open_store(order.store)) as store, closing(Database(order.views, "devices")) as database:
+            of_another = Platforms(database).of_another
+            run = ImportRun(store, CONTRACTS, open_blobs(order.blobs), of_another, over.is_set)
+            run.carry_out(order.import_id)
     except FlotillaError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(FAILED) from None

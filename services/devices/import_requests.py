@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from services.devices.imports import (
     StartImport,
     stream_of,
 )
+from services.devices.platforms import Platforms
 from shared.blobs import Blobs
 from shared.bus.providers import WorkerStreams, WorkerViews
 from shared.errors import NotFound, Refused
@@ -34,7 +36,9 @@ READ_BYTES = 1_048_576
 NO_IDS = "There is no device ID in it: one ID of 24 hex digits a line."
 
 
-def import_lines(streams: WorkerStreams, product_id: int, lines: Sequence[str], force: bool) -> dict[str, Any]:
+def import_lines(
+    streams: WorkerStreams, platforms: Platforms, product_id: int, lines: Sequence[str], force: bool
+) -> dict[str, Any]:
     """Import some lines now. Raises ``Refused`` with ``too_large`` and ``invalid_request``."""
     if len(lines) > MAX_LINES_AT_ONCE:
         reason = f"More than {MAX_LINES_AT_ONCE} lines: import them as a job, POST /v1/products/{product_id}/imports."
@@ -49,7 +53,7 @@ def import_lines(streams: WorkerStreams, product_id: int, lines: Sequence[str], 
             outcomes += streams.handle_many(DEVICE, commands[first : first + CHUNK_LINES])
         return outcomes
 
-    return _report(import_chunk(parsed, product_id, force, handle_many))
+    return _report(import_chunk(parsed, product_id, force, handle_many, partial(platforms.of_another, product_id)))
 
 
 def _content(text: str, number: int) -> Any:

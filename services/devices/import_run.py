@@ -10,7 +10,7 @@ devices on makes the disk several times busier than the processors (decision 08)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from itertools import islice
 from typing import BinaryIO
@@ -36,13 +36,15 @@ that was begun before would go on at the wrong line."""
 
 
 class ImportRun:
-    """Carries out imports in the calling thread; ``is_over`` is asked between two chunks whether to leave off."""
+    """Carries out imports in the calling thread; ``is_over`` is asked between two chunks whether to leave off.
+    ``of_another``: which devices are of another platform than a product's."""
 
     def __init__(
         self,
         store: EventStore,
         contracts: Registry,
         blobs: Blobs,
+        of_another: Callable[[int, Collection[str]], Collection[str]],
         is_over: Callable[[], bool] = lambda: False,
         *,
         chunk_lines: int = CHUNK_LINES,
@@ -50,6 +52,7 @@ class ImportRun:
     ) -> None:
         self._streams = Streams(store, contracts)
         self._blobs = blobs
+        self._of_another = of_another
         self._is_over = is_over
         self._chunk_lines = chunk_lines
         self._window_lines = window_lines
@@ -78,7 +81,8 @@ class ImportRun:
             chunk = in_order[ahead : ahead + self._chunk_lines]
             context = progress.context.step(f"lines-{chunk[0].number}")
             handle_many = partial(self._streams.handle_many, DEVICE, context=context, likely_new=True)
-            outcome = import_chunk(chunk, started.product_id, started.forced, handle_many).outcome
+            of_another = partial(self._of_another, started.product_id)
+            outcome = import_chunk(chunk, started.product_id, started.forced, handle_many, of_another).outcome
             ahead += len(chunk)
             if ahead == len(window):
                 progress.record(Advance(first + ahead, end, outcome))

@@ -53,6 +53,7 @@ class DevicesService:
     past = Given()
     clock = ClockProvider()
     blobs = Given()
+    platforms = Given()
     presence = Given()
     known_products = Given()
     firmware = ServiceRpc("firmware")
@@ -60,7 +61,7 @@ class DevicesService:
 
     @rpc(expected_exceptions=FlotillaError)
     def import_lines(self, product_id: int, lines: Sequence[str], force: bool = False) -> dict[str, Any]:
-        return import_requests.import_lines(self.streams, product_id, lines, force)
+        return import_requests.import_lines(self.streams, self.platforms, product_id, lines, force)
 
     @rpc(expected_exceptions=FlotillaError)
     def start_import(self, product_id: int, blob: str, size_bytes: int, force: bool = False) -> dict[str, Any]:

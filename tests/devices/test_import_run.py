@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.devices.bootstrap import VIEWS
 from services.devices.import_process import Order, run_apart
 from services.devices.import_run import ImportRun
 from services.devices.imports import IMPORT, CancelImport, StartImport, stream_of
@@ -23,6 +24,7 @@ from shared.events.devices import (
     ImportFinished,
     ImportStarted,
 )
+from shared.projections.database import Database
 from shared.store.open import open_store
 from shared.store.port import Append, Appended, EventStore
 from shared.streams import Streams
@@ -33,6 +35,7 @@ KEY = (
     "9ZAAU8c2M8sEGyHFXhqGwfQAtA=="
 )
 CHUNK, WINDOW = 3, 7
+OTHER_PLATFORM = "e" * 24
 NAMES = [f"{number * 7_919 % 101:024x}" for number in range(17)]
 """In no order."""
 LINES = [f"{name},{KEY}" if index in (0, 8, 16) else name for index, name in enumerate(NAMES)]
@@ -64,7 +67,12 @@ def begin(store: EventStore, blobs: Blobs, lines: list[str], number: int = 1, *,
 
 
 def run(store: Any, blobs: Blobs, **options: Any) -> ImportRun:
-    return ImportRun(store, CONTRACTS, blobs, chunk_lines=CHUNK, window_lines=WINDOW, **options)
+    return ImportRun(store, CONTRACTS, blobs, of_another, chunk_lines=CHUNK, window_lines=WINDOW, **options)
+
+
+def of_another(product_id: int, device_ids: Collection[str]) -> frozenset[str]:
+    """Devices of this one ID are of another platform than any product."""
+    return frozenset({OTHER_PLATFORM}).intersection(device_ids)
 
 
 def told(store: EventStore, stream: str) -> list[Any]:
@@ -201,11 +209,22 @@ def test_files_that_overlap_make_each_device_a_member_once(store: EventStore, bl
     assert (ends[2].updated, ends[2].existing) == (0, 17)
 
 
+def test_a_device_of_another_platform_is_refused_alone(store: EventStore, blobs: Blobs) -> None:
+    import_id = begin(store, blobs, [NAMES[0], OTHER_PLATFORM.upper(), NAMES[1]])
+    run(store, blobs).carry_out(import_id)
+    advanced, finished = told(store, stream_of(import_id))[1:]
+    assert [(one.line, one.text, one.code) for one in advanced.problems] == [(2, OTHER_PLATFORM, "wrong_platform")]
+    assert (finished.updated, finished.refused) == (2, 1)
+
+
 def test_a_long_import_runs_in_a_process_of_its_own(url: str, store: EventStore, blobs: Blobs, tmp_path: Path) -> None:
     """And what keeps it from its end is told."""
     import_id = begin(store, blobs, LINES)
-    order = Order(url, f"file://{tmp_path}/nothing", import_id)
+    views = f"sqlite:///{tmp_path}/views"
+    with closing(Database(views, "devices")) as database:
+        database.prepare(VIEWS)
+    order = Order(url, f"file://{tmp_path}/nothing", views, import_id)
     with pytest.raises(Unavailable, match="No file"):
         run_apart(order, lambda: False)
-    run_apart(Order(url, f"file://{tmp_path}/blobs", import_id), lambda: False)
+    run_apart(Order(url, f"file://{tmp_path}/blobs", views, import_id), lambda: False)
     assert told(store, stream_of(import_id))[-1] == ImportFinished(import_id, P, 18, 17, 0, 1, 3)
