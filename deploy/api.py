@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 import msgspec
 
-from shared.errors import FlotillaError
+from shared.errors import FlotillaError, Unavailable
+
+UPLOAD_S = 900.0
+WATCH_PAUSE_S = 0.5
+WATCH_AGAIN_S = 60.0
+"""How long a job is watched whose platform is silent."""
 
 
 class ApiError(FlotillaError):
@@ -92,12 +98,51 @@ class Api:
         )
         return report
 
-    def start_import(self, product: int, file: bytes) -> dict[str, Any]:
-        """DEV-1 for long files; the job."""
+    def start_import(self, product: int, file: bytes | BinaryIO, *, force: bool = False) -> dict[str, Any]:
+        """DEV-1 for long files, which are streamed; the job."""
         started: dict[str, Any] = self.call(
-            "POST", f"/v1/products/{product}/imports", files={"file": ("devices.txt", file, "text/plain")}
+            "POST",
+            f"/v1/products/{product}/imports",
+            files={"file": ("devices.txt", file, "text/plain")},
+            data={"force": "true"} if force else {},
+            timeout=UPLOAD_S,
         )["import"]
         return started
+
+    def imports(self, product: int, count: int) -> list[dict[str, Any]]:
+        """The newest jobs of a product."""
+        path = f"/v1/products/{product}/imports"
+        found: list[dict[str, Any]] = self.call("GET", path, params={"per_page": count})["imports"]
+        return found
+
+    def cancel_import(self, product: int, import_id: str) -> dict[str, Any]:
+        """What was done stays; the job as it is then."""
+        job: dict[str, Any] = self.call("DELETE", f"/v1/products/{product}/imports/{import_id}")["import"]
+        return job
+
+    def import_progress(self, product: int, import_id: str) -> Iterator[dict[str, Any]]:
+        """A job whenever it moved, until its end, also over a restart of the platform. Raises ``ApiError``, and
+        ``Unavailable`` after ``WATCH_AGAIN_S`` without an answer."""
+        path, silent_since = f"/v1/products/{product}/imports/{import_id}/events", time.monotonic()
+        while True:
+            try:
+                with self._frames_of(path) as frames:
+                    for frame in frames:
+                        silent_since = time.monotonic()
+                        if frame is not None:
+                            yield frame[1]
+                            if frame[0] != "progress":
+                                return
+            except httpx.TransportError as error:
+                if time.monotonic() - silent_since > WATCH_AGAIN_S:
+                    raise Unavailable(f"the platform does not answer: {error}") from None
+            time.sleep(WATCH_PAUSE_S)
+
+    def act_on_devices(self, product: int, action: str, device_ids: list[str], **options: Any) -> dict[str, Any]:
+        """One action on up to 1,000 devices; each one's outcome."""
+        body = {"action": action, "devices": device_ids, **options}
+        answer: dict[str, Any] = self.call("POST", f"/v1/products/{product}/devices/actions", json=body)
+        return answer
 
     def import_state(self, product: int, import_id: str) -> dict[str, Any]:
         """How far a job is."""
@@ -196,8 +241,13 @@ class Api:
     @contextmanager
     def events(self, product: int) -> Iterator[Iterator[tuple[str, dict[str, Any]] | None]]:
         """The product's live events (LOG-2): pairs of name and the JSON behind it, None for a sign of life."""
+        with self._frames_of(f"/v1/products/{product}/events") as frames:
+            yield frames
+
+    @contextmanager
+    def _frames_of(self, path: str) -> Iterator[Iterator[tuple[str, dict[str, Any]] | None]]:
         timeout = httpx.Timeout(15.0, read=30.0)
-        with self._client.stream("GET", f"/v1/products/{product}/events", timeout=timeout) as response:
+        with self._client.stream("GET", path, timeout=timeout) as response:
             if response.status_code >= 400:
                 response.read()
                 raise _error(response)

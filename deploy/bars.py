@@ -26,17 +26,19 @@ Told = Callable[[int, int | None], None]
 
 
 class Rate(ProgressColumn):
-    """Events, and events a second since the start."""
+    """Events, or whatever is counted, and how many a second since the start."""
 
     def render(self, task: Task) -> Text:
         """See ``ProgressColumn``."""
-        events = int(task.fields.get("events", 0))
-        return Text(f"{events:,} events, {events / max(task.elapsed or 0.0, 0.001):,.0f}/s")
+        events, before = int(task.fields["events"]), int(task.fields["before"])
+        rate = (events - before) / max(task.elapsed or 0.0, 0.001)
+        return Text(f"{events:,} {task.fields['unit']}, {rate:,.0f}/s")
 
 
 @contextmanager
-def bar(text: str, total: int | None, *, quiet: bool = False) -> Iterator[Moved]:
-    """A bar on standard error, so that what is written to standard output stays clean."""
+def bar(text: str, total: int | None, *, quiet: bool = False, unit: str = "events", before: int = 0) -> Iterator[Moved]:
+    """A bar on standard error, so that what is written to standard output stays clean. ``unit`` is what is counted, of
+    which so many were done ``before``."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,7 +48,7 @@ def bar(text: str, total: int | None, *, quiet: bool = False) -> Iterator[Moved]
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task(text, total=total, events=0)
+        task = progress.add_task(text, total=total, completed=before, events=before, before=before, unit=unit)
         yield lambda done, events: progress.update(task, completed=done, events=events)
 
 

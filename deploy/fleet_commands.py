@@ -16,10 +16,8 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from deploy import simulate_command
-from deploy.api import Api
+from deploy import bulk_command, import_command, simulate_command
 from deploy.running import DataFolder, Process
 from deploy.story import NotAsPromised, Story
 from shared.errors import Refused, Unavailable
@@ -31,8 +29,6 @@ READY_S = 90.0
 WATCH_S = 20.0
 """How long the fleet view is shown after a gateway was killed: longer than its lease."""
 
-Username = Annotated[str, typer.Option(prompt=True, help="A team member's email.")]
-Password = Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="PASSWORD", help="Better by PASSWORD.")]
 Data = Annotated[Path | None, typer.Option(help="Data folder of the running platform (default: ./data).")]
 
 
@@ -70,36 +66,19 @@ def demo(
     console.print(f"\n[green]All as promised[/green], in {time.monotonic() - started:.0f} s ({mode}).", highlight=False)
 
 
-@devices.command("import")
-def import_file(
-    file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="One device ID a line; behind it, if you like, its key.")
-    ],
-    product: Annotated[int, typer.Option(help="The product's ID.")],
-    username: Username,
-    password: Password,
-    data: Data = None,
-) -> None:
-    """Import a file of device IDs, of any length, with progress; ends with 1 if a line was refused (DEV-1).
-
-    Behind an ID may stand a comma and the device's public key: the DER of its SubjectPublicKeyInfo in base64.
-    """
-    with Api(str(DataFolder(Settings.load(data=data).data).running_gateways()[0].http)) as api:
-        api.log_in(username, password)
-        job = api.start_import(product, file.read_bytes())
-        with Progress(console=console) as progress:
-            bar = progress.add_task("importing", total=job["lines_total"])
-            while job["state"] != "done":
-                time.sleep(0.2)
-                job = api.import_state(product, job["id"])
-                progress.update(bar, completed=job["lines_done"])
-        keys = f", {job['keys_set']} keys set" if job["keys_set"] else ""
-        console.print(f"{job['updated']} imported, {job['existing']} known already, {job['refused']} refused{keys}")
-        for problem in api.import_problems(product, job["id"]):
-            console.print(f"  {problem['reason']}: {problem['text']!r}", highlight=False, markup=False)
-    raise typer.Exit(1 if job["refused"] else 0)
-
-
+devices.command("import")(import_command.import_file)
+devices.command("imports")(import_command.list_imports)
+devices.command("cancel-import")(import_command.cancel_import)
+for command in (
+    bulk_command.quarantine,
+    bulk_command.approve,
+    bulk_command.deny,
+    bulk_command.forgive,
+    bulk_command.change,
+    bulk_command.group,
+    bulk_command.remove,
+):
+    devices.command()(command)
 devices.command("simulate")(simulate_command.simulate)
 
 

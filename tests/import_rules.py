@@ -44,6 +44,7 @@ PURE = (
     "shared/store/carrying.py",
     "shared/store/esdb/times.py",
     "shared/store/port.py",
+    "shared/imports.py",
     "shared/targets.py",
     "shared/times.py",
     "services/billing/subscriptions.py",

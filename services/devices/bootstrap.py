@@ -13,6 +13,7 @@ from services.devices.group_view import GROUPS_VIEW
 from services.devices.import_job import ImportJob
 from services.devices.import_views import IMPORT_PROBLEMS, IMPORTS
 from services.devices.misbehaviours import MISBEHAVIOURS
+from services.devices.platforms import Platforms
 from services.devices.presence import Presence
 from services.devices.products import PRODUCTS
 from services.devices.quarantine import KnownProducts
@@ -57,7 +58,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
     database = Database(settings.db, "devices")
     history = open_history(settings.mirror, store)
     blobs = open_blobs(settings.blobs)
-    job = ImportJob(store, CONTRACTS, database, blobs)
+    job = ImportJob(store, CONTRACTS, database, blobs, (settings.store, settings.blobs, settings.db))
 
     def on_applied(view: View, keys: Sequence[Key]) -> None:
         if view is IMPORTS:
@@ -79,6 +80,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
             "past": Given(past),
             "clock": ClockProvider(clock),
             "blobs": Given(blobs),
+            "platforms": Given(Platforms(database)),
             "presence": Given(Presence(store, CONTRACTS, database, projector, clock)),
             "known_products": Given(KnownProducts()),
         },

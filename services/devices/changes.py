@@ -46,12 +46,13 @@ def parse(changes: Mapping[str, Any]) -> Changes:
     steps: list[Step] = []
     fields: dict[str, Any] = {}
     for name, value in changes.items():
-        if name != "flash":
+        if name not in ("flash", "force"):
             step, fields[name] = _step(name, value)
             steps.append(step)
     flash = changes.get("flash", False)
     if not isinstance(flash, bool):
         raise _invalid("flash must be true or false")
+    steps, fields = _with_force(steps, fields, changes.get("force", False))
     lock = next((step for step in steps if isinstance(step, LockDevice)), None)
     if flash and lock is None:
         raise _invalid("flash needs desired_firmware_version: which version is to be flashed?")
@@ -59,6 +60,19 @@ def parse(changes: Mapping[str, Any]) -> Changes:
         flashing = LockDevice(lock.version, flash=True)
         return Changes(tuple(flashing if step is lock else step for step in steps), fields, flashing)
     return Changes(tuple(steps), fields, lock)
+
+
+def _with_force(steps: list[Step], fields: dict[str, Any], force: object) -> tuple[list[Step], dict[str, Any]]:
+    if not isinstance(force, bool):
+        raise _invalid("force must be true or false")
+    if not force:
+        return steps, fields
+    if ApproveDevice() not in steps:
+        raise _invalid("force needs quarantined: false: only what is approved, or imported, is forced")
+    return [ApproveDevice(forced=True) if step == ApproveDevice() else step for step in steps], {
+        **fields,
+        "force": True,
+    }
 
 
 def _step(name: str, value: object) -> tuple[Step, Any]:

@@ -84,7 +84,10 @@ class QuarantineDevice:
 
 @dataclass(frozen=True, slots=True)
 class ApproveDevice:
-    """Make a quarantined or denied member a full one."""
+    """Make a quarantined or denied member a full one; ``forced``: one that counts as the product's, whatever it
+    reports (DEV-3)."""
+
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,9 +391,10 @@ def _must_be_member(state: Device, product_id: int) -> None:
 
 def _step(state: Device, step: Step, device_id: str, product_id: int) -> Event | None:
     match step:
-        case ApproveDevice():
-            held = state.quarantined or state.denied
-            return DeviceApproved(device_id, product_id, state.forced) if held else None
+        case ApproveDevice(forced):
+            if state.quarantined or state.denied:
+                return DeviceApproved(device_id, product_id, forced or state.forced)
+            return DeviceForced(device_id, product_id) if forced and not state.forced else None
         case DenyDevice():
             return None if state.denied else DeviceDenied(device_id, product_id)
         case ForgiveDevice():

@@ -35,7 +35,7 @@ def device_object(
         "online": row["online"],
         "connected": row["online"],
         "last_heard": iso(heard_at) if heard_at else None,
-        "last_handshake_at": None if row["connected_at"] == NEVER else iso(row["connected_at"]),
+        "last_handshake_at": None if heard_at is None or row["connected_at"] == NEVER else iso(row["connected_at"]),
         "last_ip_address": row["last_address"],
         "firmware_product_id": row["reported_product"],
         "firmware_version": None if row["shown_version"] == NOTHING else row["shown_version"],

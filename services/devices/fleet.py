@@ -43,6 +43,15 @@ _OUTSIDE: Row = {
     "flash_pending": False,
     "owner_id": None,
 }
+_NOT_HEARD: Row = {"last_heard_at": None, "last_address": None}
+_NO_UPDATE: Row = {
+    "update_version": None,
+    "update_attempt": None,
+    "update_state": None,
+    "update_percent": None,
+    "update_failures": 0,
+    "update_reason": None,
+}
 _UNSEEN: Row = {
     "reported_product": None,
     "reported_version": None,
@@ -53,16 +62,10 @@ _UNSEEN: Row = {
     "epoch": None,
     "session": None,
     "connected_at": NEVER,
-    "last_heard_at": None,
-    "last_address": None,
     "protocol": None,
-    "update_version": None,
-    "update_attempt": None,
-    "update_state": None,
-    "update_percent": None,
-    "update_failures": 0,
-    "update_reason": None,
     "causes": None,
+    **_NOT_HEARD,
+    **_NO_UPDATE,
 }
 
 _DECISIONS = (
@@ -110,7 +113,7 @@ def _decided(row: Row, event: Any, _: Recorded) -> Row:
         case d.DeviceDenied():
             return {"quarantined": False, "denied": True}
         case d.DeviceRemoved():
-            return _OUTSIDE
+            return _left(row)
         case d.DeviceDescribed(_, _, name, notes):
             return {"name": name, "notes": notes}
         case d.DevelopmentMarked(_, _, development):
@@ -128,6 +131,12 @@ def _decided(row: Row, event: Any, _: Recorded) -> Row:
             return {"owner_id": None}
         case _:
             return {"locked_version": None, "flash_pending": False}
+
+
+def _left(row: Row) -> Row:
+    """The next product's team learns nothing of its time with this one (DEV-8); what it is now, it stays."""
+    kept = {name: at for name, at in (row["causes"] or {}).items() if name not in ("update", "update_started")}
+    return {**_OUTSIDE, **_NO_UPDATE, **({} if row["online"] else _NOT_HEARD), "causes": kept or None}
 
 
 def _present(row: Row, event: Any, recorded: Recorded) -> Row:
@@ -302,7 +311,7 @@ def tally(row: Row) -> Iterable[Counter]:
 
 FLEET = View(
     name="fleet",
-    version=6,
+    version=7,
     key=("device_id",),
     columns={
         "device_id": str,

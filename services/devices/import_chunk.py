@@ -6,7 +6,7 @@ Does no I/O of its own. The last key of a device counts; a line whose key cannot
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ from shared.events.devices import DeviceApproved, DeviceImported, DeviceKeySet, 
 from shared.streams import Handled
 
 Outcomes = list[Handled[Any] | Exception]
+OfAnother = Callable[[Collection[str]], Collection[str]]
+"""Which of these devices are of another platform than the product's."""
+WRONG_PLATFORM = "the device is of another platform than the product"
 HandleMany = Callable[[Sequence[tuple[str, ImportDevice]]], Outcomes]
 """Runs commands on many devices, each at most once, in such a way that a repeat is harmless."""
 
@@ -39,7 +42,9 @@ class Report:
         return Outcome(len(self.updated), len(self.existing), self.problems, self.keys_set)
 
 
-def import_chunk(lines: Iterable[Line], product_id: int, forced: bool, handle_many: HandleMany) -> Report:
+def import_chunk(
+    lines: Iterable[Line], product_id: int, forced: bool, handle_many: HandleMany, of_another: OfAnother
+) -> Report:
     """Import the devices on these lines. Raises what a device's command raised that is no refusal: then nothing may
     be said of any line, and the same is to be tried again."""
     report = Report()
@@ -59,6 +64,9 @@ def import_chunk(lines: Iterable[Line], product_id: int, forced: bool, handle_ma
                 keys[content.device_id] = key
         elif content is not None:
             first_lines.setdefault(content, number)
+    for device_id in of_another(first_lines.keys()) if first_lines else ():
+        number = first_lines.pop(device_id)
+        report.problems.append(ImportProblem(number, device_id, "wrong_platform", f"line {number}: {WRONG_PLATFORM}"))
     commands = [(stream_of(one), ImportDevice(one, product_id, forced, keys.get(one))) for one in first_lines]
     outcomes = handle_many(commands) if commands else []
     for (device_id, number), outcome in zip(first_lines.items(), outcomes, strict=True):

@@ -1,40 +1,29 @@
-"""The worker that carries out imports: at any time it goes on with whatever is not finished.
-
-A chunk of lines and the record of it may be repeated: the ids of its events follow from the import and the lines, so
-a crash in between, or a second worker, makes no doubles (DEV-1).
-"""
+"""The worker that carries out imports: at any time it goes on with whatever is not finished."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from time import monotonic
 
 import sqlalchemy as sa
 
-from services.devices.device import DEVICE
-from services.devices.id_file import IdReader, Line
-from services.devices.import_chunk import import_chunk
+from services.devices.import_process import Order, run_apart
+from services.devices.import_run import ImportRun
 from services.devices.import_views import IMPORTS
-from services.devices.imports import CHUNK_LINES, IMPORT, Advance, Command, Finish, Import, stream_of
+from services.devices.platforms import Platforms
 from shared.blobs import Blobs
-from shared.context import Context
 from shared.errors import FlotillaError, Unavailable
 from shared.events.contracts import Registry
-from shared.events.devices import ImportStarted
-from shared.events.metadata import metadata
-from shared.ids import derived_uuid
+from shared.imports import UNFINISHED
 from shared.projections.database import Database
 from shared.store.port import EventStore
-from shared.streams import Loaded, Streams
 
 log = logging.getLogger(__name__)
 
-READ_BYTES = 65_536
+LONG_LINES = 20_000
+"""An import of so many lines is worth the second that a process of its own takes to start."""
 STOP_S = 10
 """How long ``stop`` waits for the chunk in hand."""
 LOOK_S = 5.0
@@ -55,11 +44,24 @@ class ImportJob:
 
     name = "devices imports"
 
-    def __init__(self, store: EventStore, contracts: Registry, database: Database, blobs: Blobs) -> None:
-        self._streams = Streams(store, contracts)
+    def __init__(
+        self,
+        store: EventStore,
+        contracts: Registry,
+        database: Database,
+        blobs: Blobs,
+        urls: tuple[str, str, str],
+        *,
+        long_lines: int = LONG_LINES,
+    ) -> None:
+        """``urls``: of store, blobs and views, for a process of its own."""
+        self._store = store
         self._contracts = contracts
         self._database = database
+        self._platforms = Platforms(database)
         self._blobs = blobs
+        self._urls = urls
+        self._long_lines = long_lines
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -114,60 +116,24 @@ class ImportJob:
 
     def _unfinished(self) -> list[str]:
         imports = self._database.table(IMPORTS)
-        query = sa.select(imports.c.import_id).where(imports.c.state == "running").order_by(imports.c.started_at)
+        is_unfinished = imports.c.state.in_(UNFINISHED)
+        query = sa.select(imports.c.import_id).where(is_unfinished).order_by(imports.c.started_at)
         with self._database.connect() as connection:
             return list(connection.execute(query).scalars())
 
+    def _lines_left(self, import_id: str) -> int:
+        imports = self._database.table(IMPORTS)
+        left = sa.select(imports.c.lines_total - imports.c.lines_done).where(imports.c.import_id == import_id)
+        with self._database.connect() as connection:
+            return connection.execute(left).scalar() or 0
+
     def run(self, import_id: str) -> None:
-        """Carry out an import from where it is to its end, or until ``stop``. Raises ``NotFound`` without its blob."""
-        loaded = self._streams.load(IMPORT, stream_of(import_id))
-        started = loaded.state.started
-        if started is None or loaded.state.finished:
-            return
-        progress = _Progress(self._streams.store, self._contracts, loaded)
-        lines = self._lines(started, loaded.state)
-        while chunk := list(islice(lines, CHUNK_LINES)):
-            if self._stopping.is_set():
-                return
-            context = progress.context.step(f"lines-{chunk[0].number}")
-            handle_many = partial(self._streams.handle_many, DEVICE, context=context, likely_new=True)
-            report = import_chunk(chunk, started.product_id, started.forced, handle_many)
-            progress.record(Advance(chunk[-1].number, chunk[-1].end, report.outcome))
-        progress.record(Finish())
-
-    def _lines(self, started: ImportStarted, state: Import) -> Iterator[Line]:
-        reader = IdReader(state.lines_done, state.offset_bytes)
-        with self._blobs.open(started.blob) as file:
-            file.seek(state.offset_bytes)
-            while data := file.read(READ_BYTES):
-                yield from reader.feed(data)
-        yield from reader.finish()
-
-
-class _Progress:
-    """Records how far an import is, without reading its long stream again for every chunk."""
-
-    def __init__(self, store: EventStore, contracts: Registry, loaded: Loaded[Import]) -> None:
-        first = loaded.recorded[0]
-        meta = metadata(first)
-        self._store = store
-        self._contracts = contracts
-        self._stream = first.stream
-        self._state = loaded.state
-        self._expected = loaded.expected
-        self.context = Context(
-            command_id=derived_uuid(first.stream),
-            actor=meta.actor,
-            correlation_id=meta.correlation,
-            causation_id=str(first.id),
-            source="devices",
-        )
-
-    def record(self, command: Command) -> None:
-        """Raises ``Conflict`` if the import went on elsewhere; it is then to be loaded again."""
-        events = IMPORT.decide(self._state, command)
-        context = self.context.step(f"at-{self._state.lines_done}-{type(command).__name__}")
-        new = [self._contracts.encode(event, index, context) for index, event in enumerate(events)]
-        self._expected = self._store.append(self._stream, self._expected, new).version
-        for event in events:
-            self._state = IMPORT.evolve(self._state, event)
+        """Carry out an import from where it is to its end, or until ``stop``; a long one in a process of its own.
+        Raises ``NotFound`` without its blob, ``Unavailable``."""
+        is_over = self._stopping.is_set
+        if self._lines_left(import_id) < self._long_lines:
+            ImportRun(self._store, self._contracts, self._blobs, self._platforms.of_another, is_over).carry_out(
+                import_id
+            )
+        else:
+            run_apart(Order(*self._urls, import_id), is_over)

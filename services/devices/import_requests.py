@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,22 +13,32 @@ from services.devices.device import DEVICE, ImportDevice
 from services.devices.id_file import BYTE_ORDER_MARK, MAX_LINE_BYTES, Line, content_of
 from services.devices.import_chunk import Outcomes, Report, import_chunk
 from services.devices.import_views import IMPORT_PROBLEMS, IMPORTS
-from services.devices.imports import CHUNK_LINES, IMPORT, MAX_BYTES, StartImport, stream_of
+from services.devices.imports import (
+    CHUNK_LINES,
+    IMPORT,
+    MAX_BYTES,
+    NO_SUCH_IMPORT,
+    CancelImport,
+    StartImport,
+    stream_of,
+)
+from services.devices.platforms import Platforms
 from shared.blobs import Blobs
 from shared.bus.providers import WorkerStreams, WorkerViews
 from shared.errors import NotFound, Refused
 from shared.ids import record_id
+from shared.imports import COUNTS, import_object
 
 MAX_LINES_AT_ONCE = 10_000
 MAX_PAGE = 1_000_000
 MAX_PER_PAGE = 1_000
 READ_BYTES = 1_048_576
-NO_SUCH_IMPORT = "Import not found."
 NO_IDS = "There is no device ID in it: one ID of 24 hex digits a line."
-COUNTS = ("lines_done", "updated", "existing", "refused", "keys_set")
 
 
-def import_lines(streams: WorkerStreams, product_id: int, lines: Sequence[str], force: bool) -> dict[str, Any]:
+def import_lines(
+    streams: WorkerStreams, platforms: Platforms, product_id: int, lines: Sequence[str], force: bool
+) -> dict[str, Any]:
     """Import some lines now. Raises ``Refused`` with ``too_large`` and ``invalid_request``."""
     if len(lines) > MAX_LINES_AT_ONCE:
         reason = f"More than {MAX_LINES_AT_ONCE} lines: import them as a job, POST /v1/products/{product_id}/imports."
@@ -41,7 +53,7 @@ def import_lines(streams: WorkerStreams, product_id: int, lines: Sequence[str], 
             outcomes += streams.handle_many(DEVICE, commands[first : first + CHUNK_LINES])
         return outcomes
 
-    return _report(import_chunk(parsed, product_id, force, handle_many))
+    return _report(import_chunk(parsed, product_id, force, handle_many, partial(platforms.of_another, product_id)))
 
 
 def _content(text: str, number: int) -> Any:
@@ -66,7 +78,7 @@ def _report(report: Report) -> dict[str, Any]:
 
 
 def start_import(
-    streams: WorkerStreams, blobs: Blobs, product_id: int, blob: str, size_bytes: int, force: bool
+    streams: WorkerStreams, blobs: Blobs, product_id: int, blob: str, size_bytes: int, force: bool, now: datetime
 ) -> dict[str, Any]:
     """Start the import of a stored file. Raises ``Refused`` with ``too_large`` and ``invalid_request``."""
     if not blobs.exists(blob) or blobs.size(blob) != size_bytes:
@@ -77,9 +89,15 @@ def start_import(
     lines_total = _count_lines(blobs, blob)
     command = StartImport(import_id, product_id, blob, size_bytes, lines_total, force)
     handled = streams.handle(IMPORT, stream_of(import_id), command)
-    started = {"id": import_id, "state": "running", "lines_total": lines_total}
-    counts = dict.fromkeys(COUNTS, 0)
-    return {"import": {**started, **counts}, "position": handled.position}
+    row = {"import_id": import_id, "state": "running", "lines_total": lines_total, **dict.fromkeys(COUNTS, 0)}
+    shown = import_object({**row, "forced": force, "started_at": now, "updated_at": now})
+    return {"import": shown, "position": handled.position}
+
+
+def cancel_import(streams: WorkerStreams, product_id: int, import_id: str) -> dict[str, Any]:
+    """Begin no more lines of it; devices that it has imported stay members. Raises ``NotFound``, and ``Refused`` with
+    ``import_done`` behind its end."""
+    return {"position": streams.handle(IMPORT, stream_of(import_id), CancelImport(product_id)).position}
 
 
 def _count_lines(blobs: Blobs, blob: str) -> int:
@@ -102,14 +120,24 @@ def get_import(views: WorkerViews, product_id: int, import_id: str) -> dict[str,
         row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound(NO_SUCH_IMPORT)
-    names = ("state", "lines_total", *COUNTS)
-    return {"import": {"id": import_id, **{name: row[name] for name in names}}}
+    return {"import": import_object(dict(row))}
+
+
+def list_imports(views: WorkerViews, product_id: int, page: int, per_page: int) -> dict[str, Any]:
+    """A page of a product's imports, the newest first."""
+    _must_be_page(page, per_page)
+    imports = views.table(IMPORTS)
+    of_product = imports.c.product_id == product_id
+    newest = sa.select(imports).where(of_product).order_by(imports.c.started_at.desc(), imports.c.import_id.desc())
+    with views.read() as connection:
+        total = connection.execute(sa.select(sa.func.count()).select_from(imports).where(of_product)).scalar_one()
+        rows = connection.execute(newest.limit(per_page).offset((page - 1) * per_page)).mappings().all()
+    return {"imports": [import_object(dict(row)) for row in rows], "meta": _meta(page, per_page, total)}
 
 
 def import_problems(views: WorkerViews, product_id: int, import_id: str, page: int, per_page: int) -> dict[str, Any]:
     """A page of the lines that were refused, in their order."""
-    if not 1 <= page <= MAX_PAGE or not 1 <= per_page <= MAX_PER_PAGE:
-        raise Refused("invalid_request", f"page must be 1 to {MAX_PAGE} and per_page 1 to {MAX_PER_PAGE}")
+    _must_be_page(page, per_page)
     first = (page - 1) * per_page
     stretches = views.table(IMPORT_PROBLEMS)
     behind = first - CHUNK_LINES  # a stretch has at most so many problems
@@ -124,5 +152,13 @@ def import_problems(views: WorkerViews, product_id: int, import_id: str, page: i
         rows = connection.execute(query).all()
     numbered = ((row.first + index, problem) for row in rows for index, problem in enumerate(row.problems))
     found = [problem for number, problem in numbered if first <= number < first + per_page]
-    total_pages = max(1, -(-total // per_page))
-    return {"problems": found, "meta": {"page": page, "per_page": per_page, "total": total, "total_pages": total_pages}}
+    return {"problems": found, "meta": _meta(page, per_page, total)}
+
+
+def _must_be_page(page: int, per_page: int) -> None:
+    if not 1 <= page <= MAX_PAGE or not 1 <= per_page <= MAX_PER_PAGE:
+        raise Refused("invalid_request", f"page must be 1 to {MAX_PAGE} and per_page 1 to {MAX_PER_PAGE}")
+
+
+def _meta(page: int, per_page: int, total: int) -> dict[str, int]:
+    return {"page": page, "per_page": per_page, "total": total, "total_pages": max(1, -(-total // per_page))}

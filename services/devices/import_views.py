@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
-from typing import Any
 
-from shared.events.devices import ImportAdvanced, ImportFinished, ImportStarted
+from shared import imports
+from shared.events.devices import ImportAdvanced
 from shared.projections.view import Key, Row, View
 from shared.store.port import Recorded
-
-
-def _keys(event: Any) -> Iterable[Key]:
-    return ((event.import_id,),)
-
-
-def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
-    """The import after the event."""
-    if isinstance(event, ImportStarted):
-        return {
-            "import_id": event.import_id,
-            "product_id": event.product_id,
-            "state": "running",
-            "lines_total": event.lines_total,
-            "lines_done": 0,
-            "updated": 0,
-            "existing": 0,
-            "refused": 0,
-            "keys_set": 0,
-            "started_at": recorded.at,
-        }
-    if row is None:
-        return None
-    counts = {name: getattr(event, name) for name in ("lines_done", "updated", "existing", "refused", "keys_set")}
-    return {**row, **counts, "state": "done" if isinstance(event, ImportFinished) else "running"}
 
 
 def _problem_keys(event: ImportAdvanced) -> Iterable[Key]:
@@ -55,24 +29,13 @@ def fold_problems(row: Row | None, event: ImportAdvanced, _: Recorded) -> Row | 
 
 IMPORTS = View(
     name="imports",
-    version=2,
+    version=3,
     key=("import_id",),
-    columns={
-        "import_id": str,
-        "product_id": int,
-        "state": str,
-        "lines_total": int,
-        "lines_done": int,
-        "updated": int,
-        "existing": int,
-        "refused": int,
-        "keys_set": int,
-        "started_at": datetime,
-    },
-    events=(ImportStarted, ImportAdvanced, ImportFinished),
-    keys=_keys,
-    fold=fold,
-    indexes=(("state", "started_at"),),
+    columns=imports.COLUMNS,
+    events=imports.EVENTS,
+    keys=imports.keys,
+    fold=imports.fold,
+    indexes=(("state", "started_at"), ("product_id", "started_at", "import_id")),
 )
 
 IMPORT_PROBLEMS = View(

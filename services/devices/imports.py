@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from shared.aggregates import Aggregate
-from shared.errors import Misuse, Refused
-from shared.events.devices import ImportAdvanced, ImportFinished, ImportProblem, ImportStarted
+from shared.errors import Misuse, NotFound, Refused
+from shared.events.devices import ImportAdvanced, ImportCancelled, ImportFinished, ImportProblem, ImportStarted
 
 MAX_LINES = 10_000_000
 MAX_BYTES = 268_435_456
 CHUNK_LINES = 1_000
 """Lines that are dealt with, and recorded, together."""
+NO_SUCH_IMPORT = "Import not found."
 
-Event = ImportStarted | ImportAdvanced | ImportFinished
+Event = ImportStarted | ImportAdvanced | ImportCancelled | ImportFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +47,27 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The lines up to this one, which ends at this offset, are dealt with."""
+    """So many lines are dealt with: all up to this offset, and ``ahead`` of those behind it."""
 
     lines_done: int
     offset_bytes: int
     outcome: Outcome
+    ahead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CancelImport:
+    """Begin no more lines of it; what was done stays."""
+
+    product_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """There are no more lines."""
+    """There are no more lines, or no more are wanted."""
 
 
-Command = StartImport | Advance | Finish
+Command = StartImport | Advance | CancelImport | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +76,13 @@ class Import:
 
     started: ImportStarted | None = None
     offset_bytes: int = 0
+    ahead: int = 0
     lines_done: int = 0
     updated: int = 0
     existing: int = 0
     refused: int = 0
     keys_set: int = 0
+    cancelled: bool = False
     finished: bool = False
 
 
@@ -80,8 +91,11 @@ def decide(state: Import, command: Command) -> list[Event]:
     match command:
         case StartImport():
             return [] if state.started else [_start(command)]
-        case Advance(lines_done, offset_bytes, outcome):
-            return [] if lines_done <= state.lines_done else [_advance(state, lines_done, offset_bytes, outcome)]
+        case Advance():
+            is_old = state.finished or command.lines_done <= state.lines_done
+            return [] if is_old else [_advance(state, command)]
+        case CancelImport(product_id):
+            return _cancel(state, product_id)
         case Finish():
             started = _started(state)
             counts = (state.lines_done, state.updated, state.existing, state.refused, state.keys_set)
@@ -105,18 +119,30 @@ def _start(command: StartImport) -> ImportStarted:
     )
 
 
-def _advance(state: Import, lines_done: int, offset_bytes: int, outcome: Outcome) -> ImportAdvanced:
-    started = _started(state)
+def _cancel(state: Import, product_id: int) -> list[Event]:
+    started = state.started
+    if started is None or started.product_id != product_id:
+        raise NotFound(NO_SUCH_IMPORT)
+    if state.cancelled:
+        return []
+    if state.finished:
+        raise Refused("import_done", "The import is done: there is nothing left to cancel.")
+    return [ImportCancelled(started.import_id, product_id)]
+
+
+def _advance(state: Import, command: Advance) -> ImportAdvanced:
+    started, outcome = _started(state), command.outcome
     return ImportAdvanced(
         started.import_id,
         started.product_id,
-        offset_bytes,
-        lines_done,
+        command.offset_bytes,
+        command.lines_done,
         state.updated + outcome.updated,
         state.existing + outcome.existing,
         state.refused + len(outcome.problems),
         list(outcome.problems),
         state.keys_set + outcome.keys_set,
+        command.ahead,
     )
 
 
@@ -135,12 +161,15 @@ def evolve(state: Import, event: Event) -> Import:
             return replace(
                 state,
                 offset_bytes=event.offset_bytes,
+                ahead=event.ahead,
                 lines_done=event.lines_done,
                 updated=event.updated,
                 existing=event.existing,
                 refused=event.refused,
                 keys_set=event.keys_set,
             )
+        case ImportCancelled():
+            return replace(state, cancelled=True)
         case ImportFinished():
             return replace(state, finished=True)
         case _:

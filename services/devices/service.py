@@ -15,6 +15,7 @@ from nameko.timer import timer
 from services.devices import (
     access,
     attributes,
+    bulk,
     claiming,
     fleet_queries,
     grouping,
@@ -52,6 +53,7 @@ class DevicesService:
     past = Given()
     clock = ClockProvider()
     blobs = Given()
+    platforms = Given()
     presence = Given()
     known_products = Given()
     firmware = ServiceRpc("firmware")
@@ -59,11 +61,20 @@ class DevicesService:
 
     @rpc(expected_exceptions=FlotillaError)
     def import_lines(self, product_id: int, lines: Sequence[str], force: bool = False) -> dict[str, Any]:
-        return import_requests.import_lines(self.streams, product_id, lines, force)
+        return import_requests.import_lines(self.streams, self.platforms, product_id, lines, force)
 
     @rpc(expected_exceptions=FlotillaError)
     def start_import(self, product_id: int, blob: str, size_bytes: int, force: bool = False) -> dict[str, Any]:
-        return import_requests.start_import(self.streams, self.blobs, product_id, blob, size_bytes, force)
+        now = self.clock()
+        return import_requests.start_import(self.streams, self.blobs, product_id, blob, size_bytes, force, now)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def cancel_import(self, product_id: int, import_id: str) -> dict[str, Any]:
+        return import_requests.cancel_import(self.streams, product_id, import_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_imports(self, product_id: int, page: int = 1, per_page: int = 25) -> dict[str, Any]:
+        return import_requests.list_imports(self.views, product_id, page, per_page)
 
     @rpc(expected_exceptions=FlotillaError)
     def get_import(self, product_id: int, import_id: str) -> dict[str, Any]:
@@ -113,6 +124,12 @@ class DevicesService:
     def update_device(self, product_id: int, device_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         updated = members.update(self.streams, self.views, self.firmware, product_id, device_id, changes)
         return {**updated, "updated_at": iso(self.clock())}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def act_on_devices(
+        self, product_id: int, device_ids: Sequence[str], action: str, options: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return bulk.act(self.streams, product_id, device_ids, action, options or {})
 
     @rpc(expected_exceptions=FlotillaError)
     def remove_device(self, product_id: int, device_id: str, deny: bool = False) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def _lock(facts: Facts) -> Aspect:
 
 def _presence(facts: Facts) -> Aspect:
     row = facts.row
-    if row["connected_at"] == NEVER:
+    if row["connected_at"] == NEVER or row["last_heard_at"] is None:
         return Aspect("presence", None, "It was never online.")
     value = {name: row[name] for name in ("online", "gateway", "protocol")}
     value |= {"address": row["last_address"], "connected_at": iso(row["connected_at"])}

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from services.gateway.attribute_views import DESIRED
-from services.gateway.directory_views import AUTHORITIES, DEVICES, PRODUCTS, VIEWS
+from services.gateway.directory_views import AUTHORITIES, DEVICES, IMPORTS, PRODUCTS, VIEWS
 from services.gateway.entries import (
     AuthorityEntry,
     DesiredEntry,
@@ -29,10 +29,12 @@ from services.gateway.entries import (
     ProductEntry,
     TokenEntry,
 )
+from services.gateway.import_progress import Progress
 from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
 from shared.events.contracts import Registry
 from shared.events.orgs import Role
+from shared.imports import import_object
 from shared.projections.database import Database
 from shared.projections.history import History
 from shared.projections.projector import Projector
@@ -41,6 +43,9 @@ from shared.store.port import EventStore, Position
 from shared.targets import Membership, released_for
 
 OnChange = Callable[[frozenset[str], frozenset[int]], None]
+OnImport = Callable[[str], None]
+
+T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAITERS = 32
@@ -93,6 +98,8 @@ _CLAIM = "SELECT owner_id, since FROM claims WHERE device_id = ?"
 _GATEWAYS = "SELECT gateway FROM gateways ORDER BY gateway"
 _REPORTED = "SELECT reported FROM reported WHERE device_id = ?"
 _DESIRED = "SELECT revision, desired, removed FROM desired WHERE device_id = ?"
+_IMPORT_COLUMNS = tuple(IMPORTS.columns)
+_IMPORT = f"SELECT {', '.join(_IMPORT_COLUMNS)} FROM imports WHERE import_id = ? AND product_id = ?"  # noqa: S608 - constants
 _DESIRED_REVISION = "SELECT revision FROM desired WHERE device_id = ?"
 
 
@@ -132,6 +139,7 @@ class Directory:
         self.authorities_revision = 0
         """Rises whenever ``authorities`` may have another answer."""
         self._callbacks: list[tuple[asyncio.AbstractEventLoop, OnChange]] = []
+        self._import_callbacks: list[tuple[asyncio.AbstractEventLoop, OnImport]] = []
         self._waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="directory-wait")
 
     def start(self) -> None:
@@ -141,6 +149,7 @@ class Directory:
     def stop(self) -> None:
         """End everything; blocks until the projector has ended."""
         self._callbacks.clear()
+        self._import_callbacks.clear()
         self.projector.stop()
         self._waiters.shutdown(wait=True, cancel_futures=True)
         self._rows.close()
@@ -149,14 +158,11 @@ class Directory:
     def on_change(self, callback: OnChange) -> Callable[[], None]:
         """Call it in the running loop with the devices and products whose rows changed, once for each page of events;
         the answer ends that."""
-        entry = (asyncio.get_running_loop(), callback)
-        self._callbacks.append(entry)
+        return _added(self._callbacks, (asyncio.get_running_loop(), callback))
 
-        def remove() -> None:
-            if entry in self._callbacks:
-                self._callbacks.remove(entry)
-
-        return remove
+    def on_import(self, callback: OnImport) -> Callable[[], None]:
+        """The same with the id of each import that moved."""
+        return _added(self._import_callbacks, (asyncio.get_running_loop(), callback))
 
     async def wait_for(self, position: Position | None, timeout_s: float) -> bool:
         """Whether everything up to this position is in the directory within the time."""
@@ -266,6 +272,15 @@ class Directory:
         row = self._one(_CLAIM, device_id)
         return None if row is None or row[0] != owner_id else _EPOCH + timedelta(microseconds=row[1])
 
+    def import_job(self, product_id: int, import_id: str) -> Progress | None:
+        """How far an import is."""
+        row = self._one(_IMPORT, import_id, product_id)
+        if row is None:
+            return None
+        named = dict(zip(_IMPORT_COLUMNS, row, strict=True))
+        times = {name: _EPOCH + timedelta(microseconds=named[name]) for name in ("started_at", "updated_at")}
+        return Progress(import_object({**named, **times}))
+
     def gateways(self) -> list[str]:
         """The names of all gateways that ever were."""
         return [row[0] for row in self._all(_GATEWAYS)]
@@ -288,10 +303,25 @@ class Directory:
         elif view is AUTHORITIES:
             self.authorities_revision += 1
             return
+        elif view is IMPORTS:
+            for loop, on_import in list(self._import_callbacks):
+                for key in keys:
+                    loop.call_soon_threadsafe(on_import, str(key[0]))
+            return
         else:
             return
         for loop, callback in list(self._callbacks):
             loop.call_soon_threadsafe(callback, devices, products)
+
+
+def _added(callbacks: list[T], entry: T) -> Callable[[], None]:
+    callbacks.append(entry)
+
+    def remove() -> None:
+        if entry in callbacks:
+            callbacks.remove(entry)
+
+    return remove
 
 
 def _pairs(text: str) -> dict[str, tuple[Any, int]]:

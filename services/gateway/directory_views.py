@@ -16,6 +16,7 @@ from typing import Any
 from services.gateway.attribute_views import DESIRED, REPORTED
 from services.gateway.customer_view import CUSTOMERS
 from services.gateway.stream_views import CLAIMS, GATEWAYS
+from shared import imports
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
@@ -510,6 +511,16 @@ DEVICES = View(
     indexes=(("token_digest",), ("key_digest",), ("certificate",)),
 )
 
+IMPORTS = View(
+    name="imports",
+    version=1,
+    key=("import_id",),
+    columns=imports.COLUMNS,
+    events=imports.EVENTS,
+    keys=imports.keys,
+    fold=imports.fold,
+)
+
 VIEWS = (
     TOKENS,
     ACCOUNTS,
@@ -524,4 +535,5 @@ VIEWS = (
     DESIRED,
     CLAIMS,
     GATEWAYS,
+    IMPORTS,
 )

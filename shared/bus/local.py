@@ -107,6 +107,8 @@ class LocalTransport:
         self.kept = KeptMessages(parked)
         self._max_queued = max_queued
         self._queues: dict[str, Queue] = {}
+        self._takers: dict[tuple[str, str], list[Queue]] = {}
+        """By source and type, as far as anybody asked since queues changed; an import asks for each device."""
         self._servers: dict[str, list[_Server]] = {}
         self._locks: dict[str, list[_Lock]] = {}
         self._turns = itertools.count()
@@ -210,7 +212,11 @@ class LocalTransport:
 
     def wants(self, source: str, event_type: str) -> bool:
         with self.guard:
-            return any(queue.takes(source, event_type) for queue in self._queues.values())
+            takers = self._takers.get((source, event_type))
+            if takers is None:
+                takers = [queue for queue in self._queues.values() if queue.is_for(source, event_type)]
+                self._takers[source, event_type] = takers
+            return any(queue.spec.wanted() for queue in takers)
 
     def serve(self, service: str, deliver: Deliver, *, prefetch: int) -> Consumption:
         server = _Server(service, deliver, self._servers, self.guard)
@@ -220,10 +226,12 @@ class LocalTransport:
 
     def declare(self, queue: EventQueue) -> None:
         with self.guard:
+            self._takers.clear()
             self._queues.setdefault(queue.name, Queue(queue, self.guard))
 
     def consume(self, queue: EventQueue, deliver: Deliver, *, prefetch: int) -> Consumption:
         with self.guard:
+            self._takers.clear()
             known = self._queues.setdefault(queue.name, Queue(queue, self.guard))
             known.spec = queue
             consumer = Consumer(known, deliver, prefetch, self.guard, self.drop)
@@ -234,6 +242,7 @@ class LocalTransport:
     def drop(self, queue: Queue) -> None:
         """Forget a queue that is gone with its consumer; called under the guard."""
         if not queue.consumers:
+            self._takers.clear()
             self._queues.pop(queue.name, None)
 
     def park(self, delivery: Any, handler: str, error: str) -> Future[None]:

@@ -70,8 +70,11 @@ class Queue:
         return len(self.waiting) + sum(len(consumer.unsettled) for consumer in self.consumers)
 
     def takes(self, source: str, event_type: str) -> bool:
-        spec = self.spec
-        return spec.source == source and (event_type in spec.types or "#" in spec.types) and spec.wanted()
+        return self.is_for(source, event_type) and self.spec.wanted()
+
+    def is_for(self, source: str, event_type: str) -> bool:
+        """Whether it takes such events while it wants any."""
+        return self.spec.source == source and (event_type in self.spec.types or "#" in self.spec.types)
 
     def pump(self) -> None:
         """Hand out what can be; whoever comes while another thread does it leaves it to that one, for order."""

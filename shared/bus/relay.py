@@ -94,6 +94,8 @@ class Relay:
         self._thread: threading.Thread | None = None
         self._run: _Run | None = None
         self._passing = False
+        self._wanted: str | None = None
+        """A type that somebody wanted when it was last looked for: the first that is asked about again."""
 
     def start(self) -> None:
         """Stand in line for the lock; returns at once."""
@@ -170,7 +172,9 @@ class Relay:
             for item in run.subscription:
                 if isinstance(item, CaughtUp):
                     run.caught_up(item.position)
-                elif not run.send(item, self._send(item)) or self._is_idle(run, item):
+                    continue
+                sent = self._send(item)
+                if not run.send(item, sent) or (sent is _NOTHING_TO_DO and self._is_idle(run)):
                     break
         finally:
             run.stop()
@@ -180,14 +184,14 @@ class Relay:
         if run.problem is not None:
             raise run.problem
 
-    def _is_idle(self, run: _Run, recorded: Recorded) -> bool:
-        """Whether nobody wanted this event, nor would want another, and nothing is on its way to anybody."""
-        if run.unconfirmed or self._transport.wants(self._source, recorded.type):
-            return False
-        return not self._is_wanted()
+    def _is_idle(self, run: _Run) -> bool:
+        """Whether nobody would want another event, and nothing is on its way to anybody."""
+        return not run.unconfirmed and not self._is_wanted()
 
     def _is_wanted(self) -> bool:
-        return any(self._transport.wants(self._source, type_) for type_ in self._types)
+        if self._wanted is None or not self._transport.wants(self._source, self._wanted):
+            self._wanted = next((type_ for type_ in self._types if self._transport.wants(self._source, type_)), None)
+        return self._wanted is not None
 
     def _pass_over(self, position: Position | None) -> Position | None:
         """Where to begin: behind all that was there before somebody wanted any of it. Blocks while nobody does."""

@@ -74,6 +74,7 @@ class Registry:
         self._schemas: dict[str, ma.Schema] = {}
         self._quick: dict[str, Check] = {}
         self._present: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {}
+        self._last_meta: tuple[Context | None, int, bytes] = (None, 0, b"")
         for contract in contracts:
             self._add(contract)
 
@@ -152,26 +153,36 @@ class Registry:
         """Check an event and make it ready to append, what is personal sealed. Raises ``Misuse`` if it breaks its
         contract, ``Unavailable`` if a person's key is lost. ``stream`` keeps the ids of one command's events in several
         streams apart."""
-        meta = Metadata(
-            schema=self._checked(event).version,
-            actor=context.actor,
-            command=str(context.command_id),
-            correlation=context.correlation_id,
-            causation=context.causation_id,
-            causation_place=context.causation_place,
-            source=context.source,
-            token=context.token,
-            address=context.address,
-            about=context.about,
-        )
+        meta = self._meta(context, self._checked(event).version)
         return self._new(event_id(context.command_id, index, stream), event, meta)
+
+    def _meta(self, context: Context, version: int) -> bytes:
+        """Remembered, because the many events of an import have one context."""
+        known, of_version, encoded = self._last_meta
+        if known is not context or of_version != version:
+            encoded = _encode(
+                Metadata(
+                    schema=version,
+                    actor=context.actor,
+                    command=str(context.command_id),
+                    correlation=context.correlation_id,
+                    causation=context.causation_id,
+                    causation_place=context.causation_place,
+                    source=context.source,
+                    token=context.token,
+                    address=context.address,
+                    about=context.about,
+                )
+            )
+            self._last_meta = (context, version, encoded)
+        return encoded
 
     def encode_seen(self, event: object, actor: str, source: str, id_: UUID) -> New:
         """As ``encode``, in less time, for what was seen and not asked for. There is no command that could be
         repeated, so the event has an id of its own, which stands for the command."""
         command = str(id_)
         meta = Metadata(self._checked(event).version, actor, command, command, source=source)
-        return self._new(id_, event, meta)
+        return self._new(id_, event, _encode(meta))
 
     def _checked(self, event: object) -> Contract:
         name = type(event).__name__
@@ -184,11 +195,11 @@ class Registry:
                 raise Misuse(f"{name} breaks its contract: {problems}")
         return contract
 
-    def _new(self, id_: UUID, event: object, meta: Metadata) -> New:
+    def _new(self, id_: UUID, event: object, meta: bytes) -> New:
         name = type(event).__name__
         sealer = self._sealers.get(name)
         stored = event if sealer is None else sealer.sealed(event)
-        return New(id_, name, _encode(stored), _encode(meta))
+        return New(id_, name, _encode(stored), meta)
 
     def decode_all(self, events: Iterable[Recorded]) -> list[Any]:
         """``decode`` of each. Metadata that begins as ``encode`` writes it for the present version is not decoded."""
@@ -242,9 +253,9 @@ def _wider_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
     return [Contract(service, event, 2, {1: lambda data: data}) for event in events]
 
 
-def _counting_keys_from_now_on(service: str, *events: type[Event]) -> list[Contract]:
-    """Types whose version 1 is of imports that set no keys."""
-    return [Contract(service, event, 2, {1: lambda data: {**data, "keys_set": 0}}) for event in events]
+def _without_keys(data: dict[str, Any]) -> dict[str, Any]:
+    """Of an import of a time when files brought none."""
+    return {**data, "keys_set": 0}
 
 
 def _by_nobody_known(data: dict[str, Any]) -> dict[str, Any]:
@@ -338,6 +349,7 @@ CONTRACTS = Registry(
             devices.ClaimSecretRefused,
             devices.ClaimWindowClosed,
             devices.ImportStarted,
+            devices.ImportCancelled,
             groups.GroupCreated,
             groups.GroupDescribed,
             groups.GroupRenamed,
@@ -345,7 +357,8 @@ CONTRACTS = Registry(
             groups.GroupEmptied,
         ),
         *_wider_from_now_on("devices", devices.DeviceClaimed, devices.ClaimCodeIssued),
-        *_counting_keys_from_now_on("devices", devices.ImportAdvanced, devices.ImportFinished),
+        Contract("devices", devices.ImportFinished, 2, {1: _without_keys}),
+        Contract("devices", devices.ImportAdvanced, 3, {1: _without_keys, 2: lambda data: data}),
         Contract("firmware", firmware.VersionUploaded, 2, {1: _by_nobody_known}, sealed_since=2),
         *_contracts(
             "firmware",

@@ -247,8 +247,9 @@ class ImportStarted(Event, frozen=True):
 
 
 class ImportAdvanced(Event, frozen=True):
-    """The lines up to ``lines_done`` are dealt with; the counts are of all lines so far, the problems new ones.
-    ``keys_set``: devices that got another key than they had."""
+    """So many lines are dealt with: all up to this offset, and of those behind it ``ahead``, in the order in which they
+    are taken. The counts are of all lines so far, the problems new ones. ``keys_set``: devices that got another key
+    than they had."""
 
     import_id: Hex24
     product_id: ProductNumber
@@ -259,10 +260,18 @@ class ImportAdvanced(Event, frozen=True):
     refused: Count
     problems: Annotated[list[ImportProblem], Items(1_000)]
     keys_set: Count
+    ahead: Count = 0
+
+
+class ImportCancelled(Event, frozen=True):
+    """Somebody wants no more of it: what was done stays, and lines that are in hand are still recorded."""
+
+    import_id: Hex24
+    product_id: ProductNumber
 
 
 class ImportFinished(Event, frozen=True):
-    """Every line of the file is dealt with."""
+    """Every line of the file is dealt with, or it was cancelled."""
 
     import_id: Hex24
     product_id: ProductNumber

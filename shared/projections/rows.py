@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from shared.projections.database import Database
 from shared.projections.folding import Changes
+from shared.projections.recordset import Recordset
 from shared.projections.tables import ViewTables, json_text, micros, moment, once
 from shared.projections.view import Key, Row
 
@@ -105,9 +106,13 @@ class _Bulks:
             return str(statement.compile(dialect=dialect))
 
         zero = tables.counts.c.n == sa.literal_column("0")
-        upsert, count = compiled(_upsert(database, tables)), compiled(_count(database, tables.counts))
+        count = compiled(_count(database, tables.counts))
         self.select = _Bulk(len(key), lambda size: compiled(_select(tables, size, packed=packed)))
-        self.upsert = _Bulk(len(tables.view.columns), partial(_repeated, upsert))
+        self.upsert: _Bulk | Recordset
+        if database.is_sqlite or float in tables.view.columns.values():  # JSON has not all numbers that a float has
+            self.upsert = _Bulk(len(tables.view.columns), partial(_repeated, compiled(_upsert(database, tables))))
+        else:
+            self.upsert = Recordset(_upsert(database, tables), tables, dialect)
         self.delete = _Bulk(len(key), lambda size: compiled(_delete(tables.rows, key, size)), MAX_ALTERNATIVES)
         self.count = _Bulk(3, partial(_repeated, count))
         self.uncount = _Bulk(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from base64 import b64encode
 from pathlib import Path
 
@@ -28,9 +29,12 @@ def test_a_file_with_keys_is_imported_and_what_was_refused_is_told(tmp_path: Pat
 
     def imported(*lines: str) -> tuple[int, str]:
         file.write_text("\r\n".join(lines))
-        words = ("import", str(file), "--product", str(product), "--username", WHO[0], "--data", str(data))
-        done = CliRunner(env={"PASSWORD": WHO[1], "COLUMNS": "200"}).invoke(app, ["devices", *words])
-        return done.exit_code, done.output
+        return told_by("import", str(file))
+
+    def told_by(*words: str) -> tuple[int, str]:
+        who = ("--product", str(product), "--username", WHO[0], "--data", str(data))
+        done = CliRunner(env={"PASSWORD": WHO[1], "COLUMNS": "200"}).invoke(app, ["devices", *words, *who])
+        return done.exit_code, done.stdout
 
     with started("embedded", data, Console(file=io.StringIO())) as gateways, Api(str(gateways[0].http)) as api:
         api.sign_up(*WHO)
@@ -45,3 +49,17 @@ def test_a_file_with_keys_is_imported_and_what_was_refused_is_told(tmp_path: Pat
         assert (code, "0 imported, 3 known already, 0 refused, 1 keys set" in told) == (0, True)
         code, told = imported(*IDS[:2])
         assert (code, "0 imported, 2 known already, 0 refused\n" in told) == (0, True)
+        last, _, first = json.loads(told_by("imports", "--json")[1])["imports"]
+        assert json.loads(told_by("import", "--watch", first["id"], "--json")[1])["import"] == first
+        assert told_by("cancel-import", last["id"])[0] == 1
+        assert told_by("deny", *IDS[:2], "nonsense")[0] == 1
+        assert "2 done" in told_by("forgive", *IDS[:2])[1]
+        assert all(one in told_by("quarantine")[1] for one in IDS[:2])
+        assert "2 done" in told_by("approve", "--quarantined", "--force")[1]
+        assert '"devices": []' in told_by("quarantine", "--json")[1]
+        assert "1 done, 0 were so already" in told_by("change", IDS[0], "--development", "--notes", "hall")[1]
+        file.write_text(f"{IDS[0]}\n{IDS[1]}\n")
+        assert "2 done" in told_by("group", "--file", str(file), "--add", "lab")[1]
+        assert "1 done" in told_by("remove", IDS[1])[1]
+        (device,) = api.devices(product, groups="lab")
+        assert (device["id"], device["development"], device["notes"]) == (IDS[0], True, "hall")

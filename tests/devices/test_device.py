@@ -171,6 +171,14 @@ def test_a_step_happens_once(step: Step, event: Event):
     assert change(evolve(MEMBER, event), step) == []
 
 
+@pytest.mark.parametrize("held", [QUARANTINED, DENIED])
+def test_what_is_approved_may_be_forced_also_when_it_is_approved_already(held: Device):  # DEV-3, DEV-4
+    assert change(held, ApproveDevice()) == [DeviceApproved(ID, P, False)]
+    assert change(held, ApproveDevice(forced=True)) == [DeviceApproved(ID, P, True)]
+    assert change(MEMBER, ApproveDevice(forced=True)) == [DeviceForced(ID, P)]
+    assert change(evolve(MEMBER, DeviceForced(ID, P)), ApproveDevice(forced=True)) == []
+
+
 @pytest.mark.parametrize(
     "step",
     [

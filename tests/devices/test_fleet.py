@@ -175,6 +175,17 @@ def test_a_removal_forgets_decisions_and_keeps_what_was_seen():  # DEV-8
     assert list(tally(row)) == [("sessions", "1 a")]
 
 
+def test_another_product_is_told_nothing_of_a_devices_time_with_the_one_before():  # DEV-8
+    seen = (IMPORTED, online(1), reported(), g.UpdateFailed(ID, P, 7, 1, "device_failed", "", 3))
+    moved = (d.DeviceRemoved(ID, P), d.DeviceImported(ID, P + 1, False))
+    left = after(*seen, offline(), *moved)
+    assert (left["product_id"], left["last_heard_at"], left["last_address"]) == (P + 1, None, None)
+    assert (left["update_version"], left["update_reason"], left["update_failures"]) == (None, None, 0)
+    connected = after(*seen, *moved)
+    assert (connected["online"], connected["update_failures"]) == (True, 0)
+    assert connected["last_address"] is not None
+
+
 @pytest.mark.parametrize(
     ("events", "counted"),
     [

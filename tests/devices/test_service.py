@@ -4,6 +4,7 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -13,7 +14,7 @@ from shared.context import Context
 from shared.errors import NotFound, Refused
 from shared.events.devices import DeviceLocked, DeviceQuarantined, DeviceTokenReplaced
 from shared.events.firmware import FirmwareReleased
-from shared.events.gateway import DeviceConnected, FirmwareReported
+from shared.events.gateway import DescriptionReported, DeviceConnected, FirmwareReported
 from shared.events.orgs import ProductCreated
 from shared.ids import digest
 
@@ -72,6 +73,19 @@ def test_the_answer_of_an_import_tells_the_fate_of_every_line(platform: Any):  #
             },
         ],
     }
+
+
+def test_a_device_that_said_it_is_of_another_platform_is_refused(platform: Any):  # contract 7.3
+    platform.record("product-1", product())
+    platform.record("product-2", msgspec.structs.replace(product(OTHER), platform_id=65_535, device_type="mqtt"))
+    for device_id, platform_id in ((A, 10), (B, 6)):
+        platform.record("gateway-a", DescriptionReported(device_id, None, [], [], platform_id, None, "a", 1, 1))
+    platform.call("list_devices", product_id=P)  # the views know of it
+    report = platform.call("import_lines", product_id=P, lines=[A, B, C], force=True)
+    assert (report["updatedDeviceIds"], report["invalidDeviceIds"]) == ([B, C], [A])
+    (problem,) = report["problems"]
+    assert (problem["line"], problem["code"]) == (1, "wrong_platform")
+    assert platform.call("import_lines", product_id=OTHER, lines=[A])["updatedDeviceIds"] == [A]
 
 
 def test_a_key_that_cannot_be_used_refuses_its_line_alone(platform: Any):  # DEV-1

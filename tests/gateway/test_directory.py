@@ -643,6 +643,35 @@ def test_a_running_directory_tells_of_changed_devices_and_products_in_the_loop(
     run(scenario)
 
 
+def test_the_progress_of_an_import_is_known_and_told(directory: Directory, happen: Happen) -> None:  # DEV-1
+    job = "7" * 24
+    heard: list[str] = []
+
+    async def scenario() -> None:
+        moved = asyncio.Event()
+
+        def told(import_id: str) -> None:
+            heard.append(import_id)
+            moved.set()
+
+        forget = directory.on_import(told)
+        happen(d.ImportStarted(job, 1000, SHA, 10, 3, True), d.ImportAdvanced(job, 1000, 10, 3, 2, 1, 0, [], 0))
+        directory.projector.catch_up()
+        await moved.wait()
+        forget()
+        happen(d.ImportFinished(job, 1000, 3, 2, 1, 0, 0))
+        directory.projector.catch_up()
+        await asyncio.sleep(0)
+
+    run(scenario)
+    assert set(heard) == {job}
+    found = directory.import_job(1000, job)
+    assert found is not None
+    assert found.is_last
+    assert (found.shown["state"], found.shown["lines_done"], found.shown["force"]) == ("done", 3, True)
+    assert directory.import_job(1001, job) is None
+
+
 def test_a_directory_that_is_opened_again_goes_on_where_it_was(
     store: EventStore, contracts: Registry, tmp_path: Path, happen: Happen
 ) -> None:

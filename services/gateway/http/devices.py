@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.gateway.http import device_calls, flashing, past
-from services.gateway.http.auth import WAIT_S, read_body
+from services.gateway.http.auth import WAIT_S, must_also, read_body
 from services.gateway.http.calls import Call
 from services.gateway.http.named_devices import device_in_path, device_of_product
 from services.gateway.http.requests import DeviceUpdate
@@ -72,6 +72,8 @@ async def update_device(call: Call) -> Any:
         raise Refused("invalid_request", "flash: Needs desired_firmware_version, the version to lock to.")
     if not changes and on is None:
         raise Refused("invalid_request", "The body names nothing that can be changed.")
+    if changes.get("force"):
+        must_also(call, "devices.import", Thing(call.product.org_id, call.product.product_id))
     device = device_in_path(call)
     done = {} if on is None else await device_calls.signal(call, device_of_product(call), on)
     if not changes:

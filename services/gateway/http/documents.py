@@ -412,6 +412,7 @@ class DeviceChange(Document):
     desired_firmware_version = whole(required=False, allow_none=True)
     denied = flag(required=False)
     quarantined = flag(required=False)
+    force = flag(required=False)
     connected = flag(required=False)
     signaling = flag(required=False)
 
@@ -468,13 +469,21 @@ class ImportReport(Document):
 
 class Import(Document):
     id = string()
-    state = string(validate=ma.validate.OneOf(("running", "done")))
+    state = string(validate=ma.validate.OneOf(("running", "cancelling", "cancelled", "done")))
     lines_total = whole()
     lines_done = whole()
     updated = whole()
     existing = whole()
     refused = whole()
     keys_set = whole()
+    force = flag()
+    started_at = time()
+    updated_at = time()
+
+
+class Imports(Document):
+    imports = list_of(of(Import))
+    meta = of(Meta)
 
 
 ImportAnswer = Document.from_dict({"ok": flag(), "import": of(Import)}, name="ImportAnswer")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 
@@ -86,6 +89,14 @@ def _prefix(call: Call) -> str:
 
 
 async def _stream(call: Call, wanted: EventFilter, thing: Thing) -> Response:
+    missed = sse.MISSED_OF_CUSTOMERS if call.caller.kind == "customer" else sse.MISSED_EVENT
+    return await stream(call, thing, lambda: _subscribe(call, wanted), partial(sse.frame, missed=missed))
+
+
+async def stream(
+    call: Call, thing: Thing, subscribe: Callable[[], Awaitable[Subscription]], framed: Callable[[Any], bytes]
+) -> Response:
+    """A stream about this thing, for as long as the caller may see it; it counts for the caller's share of streams."""
     if call.request.method == "HEAD":
         return Response(headers=sse.HEADERS, media_type=sse.MEDIA_TYPE)
     edge, limits = call.edge, call.services.limits
@@ -101,12 +112,11 @@ async def _stream(call: Call, wanted: EventFilter, thing: Thing) -> Response:
 
     release = edge.slots.acquire(_shares(call))
     try:
-        subscription = await _subscribe(call, wanted)
+        subscription = await subscribe()
     except BaseException:
         release()
         raise
-    missed = sse.MISSED_OF_CUSTOMERS if call.caller.kind == "customer" else sse.MISSED_EVENT
-    return sse.EventStream(subscription, limits, still_allowed, release, missed)
+    return sse.EventStream(subscription, limits, still_allowed, release, framed)
 
 
 def _shares(call: Call) -> list[Share]:

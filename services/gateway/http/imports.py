@@ -7,12 +7,16 @@ import codecs
 import re
 from typing import Any
 
-from services.gateway.http import bodies
+from starlette.responses import Response
+
+from services.gateway.http import bodies, events, sse
 from services.gateway.http.auth import read_body
 from services.gateway.http.calls import Call
 from services.gateway.http.fields import load
 from services.gateway.http.requests import DeviceImport
 from services.gateway.http.uploads import BlobSink, Memory, Sink, receive_upload
+from services.gateway.import_progress import Progress, Watch
+from shared.auth.permissions import Thing
 from shared.device_keys import parse_public_key
 from shared.errors import NotFound, Refused
 from shared.ids import device_id
@@ -69,6 +73,38 @@ async def start_import(call: Call) -> Any:
         force=force,
     )
     return {"ok": True, "import": answer["import"]}
+
+
+async def list_imports(call: Call) -> Any:
+    page, per_page = call.query["page"], call.query["per_page"]
+    return await call.ask("devices", "list_imports", product_id=call.product.product_id, page=page, per_page=per_page)
+
+
+async def cancel_import(call: Call) -> Any:
+    """How far it is now; what is in hand is still done."""
+    import_id = _import_in_path(call)
+    await call.ask("devices", "cancel_import", product_id=call.product.product_id, import_id=import_id)
+    call.after = call.position
+    call.reconsider()
+    return await read_import(call)
+
+
+async def import_events(call: Call) -> Response:
+    """Its progress from now on, until its end."""
+    product, import_id = call.product, _import_in_path(call)
+    directory = call.services.directory
+
+    async def watch() -> Watch:
+        found = directory.import_job(product.product_id, import_id)
+        if found is None:
+            raise NotFound(NO_IMPORT)
+        return Watch(directory, product.product_id, import_id, found)
+
+    return await events.stream(call, Thing(product.org_id, product.product_id), watch, _framed)
+
+
+def _framed(progress: Progress) -> bytes:
+    return sse.frame_of(progress.shown["state"] if progress.is_last else "progress", progress.shown)
 
 
 async def read_import(call: Call) -> Any:

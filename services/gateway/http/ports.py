@@ -11,6 +11,7 @@ from services.gateway.devices.calls import Question
 from services.gateway.entries import DeviceEntry, OrgEntry, ProductEntry, TokenEntry
 from services.gateway.history import Listed
 from services.gateway.hub import Hub
+from services.gateway.import_progress import Imports
 from services.gateway.log_reading import Wanted
 from services.gateway.stream_reader import History as StreamHistory
 from shared.blobs import Blobs
@@ -30,7 +31,7 @@ class Bus(Protocol):
     ) -> Any: ...
 
 
-class Directory(Protocol):
+class Directory(Imports, Protocol):
     """The gateway's own projection; look-ups take microseconds and do not block the loop."""
 
     def token(self, token_digest: str) -> TokenEntry | None: ...

@@ -181,6 +181,7 @@ class DeviceUpdate(Request):
     flash = Flag()
     denied = Flag()
     quarantined = Flag()
+    force = Flag(metadata={"description": "with quarantined: false, it counts as the product's whatever it reports"})
     signal = Flag(metadata={"description": "1: the device shows itself, 0: it stops that"})
 
 

@@ -53,14 +53,20 @@ def _shown(event: PublishedEvent | Missed, missed: str) -> tuple[str, dict[str, 
     }
 
 
+def frame_of(name: str, fields: dict[str, Any]) -> bytes:
+    """One frame of what no device published."""
+    return _frame(name, fields)
+
+
 def _frame(name: str, fields: dict[str, Any], place: str = "") -> bytes:
     one_line = re.sub(r"[\x00-\x1f\x7f\u0085\u2028\u2029]", " ", name)
     return f"event: {one_line}\ndata: {json.dumps(fields, separators=(',', ':'))}\n{place}\n".encode()
 
 
 class EventStream(Response):
-    """A stream of what a subscription brings, until the client goes, the subscription ends, or ``still_allowed`` says
-    no, which is asked every ``token_check_s``. Closes the subscription and calls ``ended`` in any case."""
+    """A stream of what a subscription brings, as ``framed``, until the client goes, the subscription ends, or
+    ``still_allowed`` says no, which is asked every ``token_check_s``. Closes the subscription and calls ``ended`` in
+    any case."""
 
     def __init__(
         self,
@@ -68,7 +74,7 @@ class EventStream(Response):
         limits: Limits,
         still_allowed: Callable[[], Awaitable[bool]],
         ended: Callable[[], None],
-        missed: str = MISSED_EVENT,
+        framed: Callable[[Any], bytes] = frame,
     ) -> None:
         super().__init__(headers=HEADERS, media_type=MEDIA_TYPE)
         del self.headers["content-length"]
@@ -76,7 +82,7 @@ class EventStream(Response):
         self._limits = limits
         self._still_allowed = still_allowed
         self._ended = ended
-        self._missed = missed
+        self._framed = framed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(_disconnected(receive))
@@ -112,7 +118,7 @@ class EventStream(Response):
                     event = pending.result()
                     if event is None:
                         return
-                    await self._write(send, frame(event, self._missed))
+                    await self._write(send, self._framed(event))
                     pending = asyncio.create_task(_next(events))
                 elif time_s() - spoke >= keep_alive_s:
                     await self._write(send, KEEP_ALIVE)
@@ -127,13 +133,9 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-async def _next(events: AsyncIterator[Any]) -> PublishedEvent | Missed | Placed | None:
+async def _next(events: AsyncIterator[Any]) -> Any:
     """The next one; None at the end."""
-    try:
-        event: PublishedEvent | Missed | Placed = await anext(events)
-    except StopAsyncIteration:
-        return None
-    return event
+    return await anext(events, None)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -6,10 +6,11 @@ savepoints: rows reach the file only after every check of their append has passe
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from shared.errors import Conflict
 from shared.store.port import ANY, Append, Appended, Expected, New, Position, Recorded, StreamTombstoned
@@ -123,7 +124,7 @@ class Batch:
         missing = {name for name in names if name not in known}
         if missing:
             known.update((name, Stream(0, name, is_new=True)) for name in missing)
-            for name, *row in self.db.execute(_FIND_MANY, (json.dumps([*missing]),)):
+            for name, *row in self.db.execute(_FIND_MANY, (msgspec.json.encode([*missing]).decode(),)):
                 known[name] = Stream(row[0], name, row[1], row[2], row[3])
         return known
 

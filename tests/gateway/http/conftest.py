@@ -25,6 +25,7 @@ from services.gateway.http.calls import Route
 from services.gateway.http.documents import Building, Error
 from services.gateway.http.routes import ROUTES
 from services.gateway.hub import EventFilter, Hub
+from services.gateway.import_progress import Progress
 from services.gateway.live import Place, PublishedEvent
 from services.gateway.log_reading import Wanted
 from services.gateway.stream_ids import Ids
@@ -138,6 +139,9 @@ IMPORT = {
     "existing": 0,
     "refused": 0,
     "keys_set": 0,
+    "force": False,
+    "started_at": "2026-03-01T12:00:00.000Z",
+    "updated_at": "2026-03-01T12:00:00.000Z",
 }
 
 
@@ -243,6 +247,8 @@ class FakeDirectory:
     roles: dict[str, Any] = field(default_factory=dict)
     waited: list[int] = field(default_factory=list)
     head: int = 100
+    imports: dict[str, Progress] = field(default_factory=dict)
+    watchers: list[Callable[[str], None]] = field(default_factory=list)
     on_wait: Callable[[int], None] = lambda position: None
 
     def token(self, token_digest: str) -> TokenEntry | None:
@@ -260,6 +266,19 @@ class FakeDirectory:
 
     def device(self, device_id: str) -> DeviceEntry | None:
         return self.devices.get(device_id)
+
+    def import_job(self, product_id: int, import_id: str) -> Progress | None:
+        return self.imports.get(import_id) if product_id == 1000 else None
+
+    def on_import(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        self.watchers.append(callback)
+        return lambda: self.watchers.remove(callback)
+
+    def advance_import(self, **changes: Any) -> None:
+        """``IMPORT`` is now as it was with these changes."""
+        self.imports[IMPORT["id"]] = Progress({**IMPORT, **changes})
+        for told in self.watchers:
+            told(IMPORT["id"])
 
     async def exists(self, position: Position) -> bool:
         return position <= self.head

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from hashlib import sha256
 from typing import Any
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from services.devices.id_file import MAX_LINE_BYTES
 from services.gateway.http.bodies import MAX_DISCARDED_BYTES
 from services.gateway.http.imports import MAX_IMPORT_BYTES, MAX_LINE, MAX_LINES, MAX_SYNC_BYTES, lines_of
-from shared.errors import NotFound
+from shared.errors import NotFound, Refused
 
 ID = "0123456789abcdef01234567"
 KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
@@ -200,6 +201,60 @@ def test_the_problems_of_an_import_come_in_pages(api: Any) -> None:
         "page": 2,
         "per_page": 10,
     }
+
+
+def test_imports_are_listed_in_pages(api: Any, world: Any) -> None:
+    meta = {"page": 3, "per_page": 1, "total": 3, "total_pages": 3}
+    api.bus.answers["devices.list_imports"] = {"imports": [world.IMPORT], "meta": meta}
+    assert api.get(IMPORTS, params={"page": "3", "per_page": "1"}).json()["imports"] == [world.IMPORT]
+    assert api.bus.last("list_imports").arguments == {"product_id": 1000, "page": 3, "per_page": 1}
+
+
+def test_an_import_is_cancelled_and_shown_as_it_is_then(api: Any, world: Any) -> None:
+    api.bus.answers["devices.cancel_import"] = {"position": 8}
+    api.bus.answers["devices.get_import"] = {"import": {**world.IMPORT, "state": "cancelling"}}
+    answer = api.delete(f"{IMPORTS}/{'9' * 24}")
+    assert answer.json()["import"]["state"] == "cancelling"
+    assert answer.headers["X-Flotilla-Position"] == "8"
+    assert api.bus.last("cancel_import").arguments == {"product_id": 1000, "import_id": "9" * 24}
+    assert api.bus.last("get_import").context.after == 8
+    api.bus.answers["devices.cancel_import"] = Refused("import_done", "The import is done.")
+    assert world.error_of(api.delete(f"{IMPORTS}/{'9' * 24}"))[:2] == (400, "import_done")
+
+
+def frames_of(written: bytes) -> tuple[str, dict[str, Any]]:
+    name, data = written.decode().strip().split("\n")
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def test_the_progress_of_an_import_is_told_until_its_end(api: Any, world: Any, runner: Any) -> None:
+    """The newest of it: what a slow reader did not take is not told any more."""
+
+    async def scenario() -> None:
+        api.directory.advance_import(lines_done=1)
+        stream = world.Stream(api, f"{IMPORTS}/{'9' * 24}/events")
+        status, headers = await stream.head()
+        assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert await stream.write() == b":ok\n\n"
+        assert frames_of(await stream.write()) == ("progress", {**world.IMPORT, "lines_done": 1})
+        api.directory.advance_import(lines_done=1)
+        api.directory.advance_import(lines_done=2)
+        assert frames_of(await stream.write()) == ("progress", {**world.IMPORT, "lines_done": 2})
+        api.directory.advance_import(lines_done=2, state="done")
+        assert frames_of(await stream.write()) == ("done", {**world.IMPORT, "lines_done": 2, "state": "done"})
+        assert await stream.write() == b""
+        await stream.task
+        assert api.directory.watchers == []
+        assert api.bus.asked == []
+
+    runner.run(scenario())
+
+
+def test_only_an_import_of_the_product_is_watched(api: Any, world: Any) -> None:
+    api.directory.advance_import()
+    for path in (f"{IMPORTS}/{'8' * 24}", f"{IMPORTS}/latest", f"/v1/products/gadget/imports/{'9' * 24}"):
+        assert world.error_of(api.get(f"{path}/events")) == (404, "not_found", "Import not found.")
+    assert api.get(f"{IMPORTS}/{'9' * 24}/events", token=world.STRANGER_TOKEN).status_code == 404
 
 
 @pytest.mark.parametrize("end", ["", "/problems"])

@@ -61,7 +61,8 @@ def test_answers_and_requests_have_their_schemas(document: Any) -> None:
     versions = document["paths"]["/v1/products/{product}/firmware"]["get"]["responses"]["200"]
     schema = versions["content"]["application/json"]["schema"]
     assert schema == {"type": "array", "items": {"$ref": "#/components/schemas/Firmware"}}
-    assert document["components"]["schemas"]["Import"]["properties"]["state"]["enum"] == ["running", "done"]
+    states = document["components"]["schemas"]["Import"]["properties"]["state"]["enum"]
+    assert states == ["running", "cancelling", "cancelled", "done"]
 
 
 def test_it_is_openapi_3_of_this_program(document: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from services.gateway.http import (
     attributes,
+    bulk,
+    bulk_schemas,
     claims,
     credentials,
     devices,
@@ -12,6 +14,7 @@ from services.gateway.http import (
     imports,
     requests,
 )
+from services.gateway.http.calls import STREAM
 from services.gateway.http.routes.rows import (
     AS_OF,
     DEVICE,
@@ -53,6 +56,15 @@ ROUTES = [
         status=201,
         secret=True,
     ),
+    post(
+        PRODUCT + "/devices/actions",
+        "devices.update",
+        "Approve, deny, mark, note, group or remove up to 1,000 devices, each with its own outcome",
+        bulk.act_on_devices,
+        bulk_schemas.Outcomes(),
+        request=bulk_schemas.DevicesAction(),
+        also=("devices.remove", "devices.import"),
+    ),
     get(DEVICE, "devices.read", "A device", devices.read_device, documents.Device(), **AS_OF),
     get(
         DEVICE + "/why",
@@ -69,7 +81,7 @@ ROUTES = [
         documents.DeviceChange(),
         request=requests.DeviceUpdate(),
         body="upload",
-        also=("devices.flash",),
+        also=("devices.flash", "devices.import"),
     ),
     delete(
         DEVICE,
@@ -146,7 +158,30 @@ ROUTES = [
         body="upload",
         status=202,
     ),
+    get(
+        PRODUCT + "/imports",
+        "devices.import",
+        "Imports of a product, the newest first",
+        imports.list_imports,
+        documents.Imports(),
+        query=requests.Paging(),
+    ),
     get(IMPORT, "devices.import", "How far an import is", imports.read_import, documents.ImportAnswer()),
+    delete(
+        IMPORT,
+        "devices.import",
+        "Cancel an import; devices that it has imported stay",
+        imports.cancel_import,
+        documents.ImportAnswer(),
+    ),
+    get(
+        IMPORT + "/events",
+        "devices.import",
+        "Progress of an import, live until its end",
+        imports.import_events,
+        None,
+        media_type=STREAM,
+    ),
     get(
         IMPORT + "/problems",
         "devices.import",
