@@ -40,6 +40,7 @@ UNIT = (
     "devices/test_past_difference.py",
     "devices/test_why_causes.py",
     "devices/test_why_links.py",
+    "firmware/rollouts/test_control.py",
     "firmware/test_modules.py",
     "firmware/test_prefixes.py",
     "firmware/test_versions.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.firmware.releases import Proofs
+from services.firmware.rollouts.rollout_views import DEVICES_VIEW, ROLLOUTS_VIEW
 from services.firmware.service import FirmwareService
 from services.firmware.views import RUNS_VIEW, UPLOADERS_VIEW, VERSIONS_VIEW
 from shared.blobs import open_blobs
@@ -23,7 +24,7 @@ from shared.settings import Settings
 from shared.store.port import EventStore
 from shared.streams import Streams
 
-VIEWS = (VERSIONS_VIEW, UPLOADERS_VIEW, RUNS_VIEW)
+VIEWS = (VERSIONS_VIEW, UPLOADERS_VIEW, RUNS_VIEW, ROLLOUTS_VIEW, DEVICES_VIEW)
 PAST_VIEWS = (VERSIONS_VIEW, RUNS_VIEW)
 """What can be asked as of a past moment; who uploaded is personal, and asked of the present (EVT-5)."""
 

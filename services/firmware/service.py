@@ -1,4 +1,4 @@
-"""The ``firmware`` service: RPC methods, and the proof that a version ran."""
+"""The ``firmware`` service: RPC methods, the proof that a version ran, and the rounds of roll-outs."""
 
 # Nameko's decorators have no types.
 # mypy: disable-error-code="untyped-decorator"
@@ -14,6 +14,8 @@ from nameko.rpc import ServiceRpc, rpc
 from services.firmware import describing, past_queries, queries, releases, uploads
 from services.firmware.prefixes import prefix_warnings
 from services.firmware.releases import Wanted
+from services.firmware.rollouts import commands as rollouts
+from services.firmware.rollouts import queries as rollout_queries
 from services.firmware.uploads import Upload
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views
@@ -93,6 +95,44 @@ class FirmwareService:
         names = None if groups is None else frozenset(groups)
         wanted = Wanted(product_id, version, default, names, bool(intelligent))
         return releases.release(self.streams, self.views, self.devices, wanted, self.clock())
+
+    @rpc(expected_exceptions=FlotillaError)
+    def plan_rollout(self, product_id: int, plan: Mapping[str, Any], rollout_id: str | None = None) -> dict[str, Any]:
+        return rollouts.plan_rollout(self.streams, self.views, self.devices, product_id, plan, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_rollouts(self, product_id: int) -> dict[str, Any]:
+        return rollout_queries.list_rollouts(self.views, product_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def get_rollout(self, product_id: int, rollout_id: str) -> dict[str, Any]:
+        return rollout_queries.get_rollout(self.views, product_id, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_rollout_devices(
+        self, product_id: int, rollout_id: str, state: str | None = None, after: str | None = None, limit: int = 100
+    ) -> dict[str, Any]:
+        return rollout_queries.list_devices(self.views, product_id, rollout_id, state, after, limit)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def approve_rollout(self, product_id: int, rollout_id: str) -> dict[str, Any]:
+        return rollouts.approve(self.streams, self.views, product_id, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def pause_rollout(self, product_id: int, rollout_id: str, reason: str = "") -> dict[str, Any]:
+        return rollouts.pause(self.streams, self.views, product_id, rollout_id, reason)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def resume_rollout(self, product_id: int, rollout_id: str) -> dict[str, Any]:
+        return rollouts.resume(self.streams, self.views, product_id, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def cancel_rollout(self, product_id: int, rollout_id: str, reason: str = "") -> dict[str, Any]:
+        return rollouts.cancel(self.streams, self.views, product_id, rollout_id, reason)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def roll_back_rollout(self, product_id: int, rollout_id: str, reason: str = "") -> dict[str, Any]:
+        return rollouts.roll_back(self.streams, self.views, product_id, rollout_id, reason)
 
     @event_handler("devices", "GroupDeleted")
     def follow_deleted_group(self, message: Mapping[str, Any]) -> None:
