@@ -10,12 +10,14 @@ from typing import Any
 
 from nameko.events import event_handler
 from nameko.rpc import ServiceRpc, rpc
+from nameko.timer import timer
 
 from services.firmware import describing, past_queries, queries, releases, uploads
 from services.firmware.prefixes import prefix_warnings
 from services.firmware.releases import Wanted
 from services.firmware.rollouts import commands as rollouts
 from services.firmware.rollouts import queries as rollout_queries
+from services.firmware.rollouts.coordinator import ROUND_S
 from services.firmware.uploads import Upload
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views
@@ -33,6 +35,7 @@ class FirmwareService:
     clock = ClockProvider()
     blobs = Given()
     proofs = Given()
+    coordinator = Given()
     orgs = ServiceRpc("orgs")
     devices = ServiceRpc("devices")
 
@@ -133,6 +136,10 @@ class FirmwareService:
     @rpc(expected_exceptions=FlotillaError)
     def roll_back_rollout(self, product_id: int, rollout_id: str, reason: str = "") -> dict[str, Any]:
         return rollouts.roll_back(self.streams, self.views, product_id, rollout_id, reason)
+
+    @timer(interval=ROUND_S)
+    def roll_out(self) -> None:
+        self.coordinator.round(self.devices)
 
     @event_handler("devices", "GroupDeleted")
     def follow_deleted_group(self, message: Mapping[str, Any]) -> None:
