@@ -41,6 +41,7 @@ UNIT = (
     "devices/test_why_causes.py",
     "devices/test_why_links.py",
     "firmware/rollouts/test_control.py",
+    "firmware/rollouts/test_machine.py",
     "firmware/test_modules.py",
     "firmware/test_prefixes.py",
     "firmware/test_versions.py",
