@@ -22,7 +22,7 @@ from shared.rollout_plans import planned
 from shared.store.port import Recorded
 from tests.firmware.rollouts.world import NEW, Device, P, R, World
 
-EXAMPLES = int(os.environ.get("ROLLOUT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("ROLLOUT_EXAMPLES", "20"))
 FLEET = 7
 PATIENCE = 150
 """Rounds in which a roll-out that nobody disturbs comes to its end."""
