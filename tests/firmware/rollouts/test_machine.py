@@ -20,7 +20,7 @@ from shared.events.contracts import CONTRACTS
 from shared.events.gateway import UpdateStarted
 from shared.rollout_plans import planned
 from shared.store.port import Recorded
-from tests.firmware.rollouts.world import NEW, Device, P, R, World
+from tests.firmware.rollouts.world import NEW, Device, MemoryWorld, P, R
 
 EXAMPLES = int(os.environ.get("ROLLOUT_EXAMPLES", "20"))
 FLEET = 7
@@ -44,7 +44,7 @@ class Machine(RuleBasedStateMachine):
     def plan(
         self, sizes: list[dict[str, int]], hold: bool, at_once: int, per_hour: int | None, then: str, online: set[int]
     ) -> None:
-        self.world = World(FLEET)
+        self.world = MemoryWorld(FLEET)
         self.checked = 0
         self.allowed: int | None = 0
         self.taken: set[str] = set()
@@ -89,16 +89,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(minutes=st.integers(1, 4))
     def all_goes_its_way(self, minutes: int) -> None:
-        for _ in range(minutes):
-            self.world.serve()
-            self.world.round()
-            self.world.serve()
-            for device in self.world.fleet.values():
-                self.world.go_on(device)
-                if device.applying and not device.dies:
-                    self.world.connect(device)
-            self.world.later(60)
-            self.world.round()
+        self.world.all_goes_its_way(minutes)
 
     @rule(number=devices, what=st.sampled_from(["lock", "unlock", "mark", "unmark", "remove"]))
     def is_decided_on(self, number: int, what: str) -> None:
