@@ -329,10 +329,10 @@ def evolve(state: Versions, event: Event) -> Versions:
 
 
 def _with_group_release(state: Versions, event: FirmwareReleasedToGroups) -> Versions:
-    groups = frozenset(event.groups)
-    rollouts = control.superseded(state.rollouts, groups) if groups else state.rollouts
-    ever_released = state.ever_released | ({event.version} if groups else set())
-    releases = with_groups(state.group_releases, event.version, groups)
+    before, releases = state.group_releases, with_groups(state.group_releases, event.version, event.groups)
+    changed = frozenset(group for group in {*event.groups, *before} if before.get(group) != releases.get(group))
+    rollouts = control.superseded(state.rollouts, changed) if changed else state.rollouts
+    ever_released = state.ever_released | ({event.version} if event.groups else set())
     return replace(state, ever_released=ever_released, group_releases=releases, rollouts=rollouts)
 
 

@@ -67,7 +67,7 @@ class Devices:
 
     @rpc
     def predict_rollout(self, after: str | None, **_: Any) -> dict[str, Any]:
-        return {"devices": [{"id": "a" * 24}] if after is None else [], "next": None if after else "a" * 24}
+        return {"lines": '{"id":"x"}\n' if after is None else "", "next": None if after else "a" * 24}
 
 
 class Platform:

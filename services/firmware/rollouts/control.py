@@ -399,7 +399,7 @@ def _evolve(course: Course, event: Event) -> Course:
 
 
 def superseded(courses: Courses, groups: frozenset[str]) -> Courses:
-    """The roll-outs after something was released to these groups, or as the default if there are none: one that was
+    """The roll-outs after what is released to these groups changed, or the default if there are none: one that was
     cancelled decides nothing there any more."""
     return {rollout_id: _superseded(course, groups) for rollout_id, course in courses.items()}
 

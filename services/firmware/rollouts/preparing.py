@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from services.firmware.rollouts.control import Course
 from services.firmware.rollouts.rounds import in_all
 from shared.blobs import Blobs
@@ -65,7 +63,6 @@ class Prediction:
         self._shares = [stage["share"] for stage in _sizes(devices, course, *sizes)["stages"]]
         self._writer = blobs.writer()
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=_Sink(self._writer.write), mtime=0)
-        self._encode = msgspec.json.Encoder().encode
         self._after: str | None = None
         self.digest: str | None = None
 
@@ -80,8 +77,10 @@ class Prediction:
             shares=self._shares,
             after=self._after,
             limit=PAGE,
+            intelligent=plan.intelligent,
+            as_lines=True,
         )
-        self._gzip.write(b"".join(self._encode(device) + b"\n" for device in page["devices"]))
+        self._gzip.write(page["lines"].encode())
         self._after = page["next"]
         if self._after is None:
             self._gzip.close()

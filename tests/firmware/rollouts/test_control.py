@@ -226,3 +226,10 @@ def test_rollouts_follow_their_groups():
 
 def test_a_version_that_is_rolled_out_is_not_deleted():
     assert refusal(RUNNING, v.DeleteVersion(P, 7)) == "firmware_ran"
+
+
+def test_a_group_that_loses_its_release_supersedes_a_cancelled_rollout_too():
+    has = v.ReleaseToGroups(P, 6, frozenset({"lab"}))
+    steps = [has, c.PlanRollout(plan(groups=["lab"])), APPROVE, BEGIN, c.CancelRollout(R)]
+    assert not course(after(*steps)).superseded
+    assert course(after(*steps, v.ReleaseToGroups(P, 6, frozenset()))).superseded

@@ -3,6 +3,7 @@ what the rules of ``shared.rollouts`` and ``shared.targets`` say. The coordinato
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -284,7 +285,8 @@ class World:
     def predict_rollout(self, *, after: str | None, limit: int, **_: Any) -> dict[str, Any]:
         page = [one for one in sorted(self.fleet) if one > (after or "")][:3]
         devices = [{"id": one, "would": "update", "stage": 0, "reason": "offline", "version": OLD} for one in page]
-        return {"devices": devices, "next": page[-1] if len(page) == 3 else None}
+        lines = "".join(json.dumps(device) + "\n" for device in devices)
+        return {"lines": lines, "next": page[-1] if len(page) == 3 else None}
 
     # the gateway
 
