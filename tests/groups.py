@@ -128,6 +128,7 @@ UNIT = (
     "orgs/test_names.py",
     "shared/auth/test_permissions.py",
     "shared/bus/test_address.py",
+    "shared/bus/test_patient_calls.py",
     "shared/bus/test_wire.py",
     "shared/events/test_contracts.py",
     "shared/people/test_addresses.py",

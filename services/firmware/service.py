@@ -18,7 +18,9 @@ from services.firmware.releases import Wanted
 from services.firmware.rollouts import commands as rollouts
 from services.firmware.rollouts import queries as rollout_queries
 from services.firmware.rollouts.coordinator import ROUND_S
+from services.firmware.rollouts.preparing import SIZES_S
 from services.firmware.uploads import Upload
+from shared.bus.calls import PatientRpc
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.errors import FlotillaError
@@ -38,6 +40,7 @@ class FirmwareService:
     coordinator = Given()
     orgs = ServiceRpc("orgs")
     devices = ServiceRpc("devices")
+    whole_fleet = PatientRpc("devices", SIZES_S)
 
     @rpc(expected_exceptions=FlotillaError)
     def upload_version(
@@ -139,7 +142,7 @@ class FirmwareService:
 
     @timer(interval=ROUND_S)
     def roll_out(self) -> None:
-        self.coordinator.round(self.devices)
+        self.coordinator.round(self.whole_fleet)
 
     @event_handler("devices", "GroupDeleted")
     def follow_deleted_group(self, message: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ from shared.rollouts import PLACES
 
 PAGE = 5_000
 """Devices of a prediction that are asked for at once."""
+SIZES_S = 120.0
+"""So long may it take to look at all devices of a product; a million take some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
