@@ -43,6 +43,7 @@ UNIT = (
     "firmware/rollouts/test_control.py",
     "firmware/rollouts/test_machine.py",
     "firmware/rollouts/test_rounds.py",
+    "firmware/rollouts/test_stories.py",
     "firmware/rollouts/test_turns.py",
     "firmware/rollouts/test_watch_view.py",
     "firmware/rollouts/test_windows.py",

@@ -185,7 +185,7 @@ class Coordinator:
         self._end_turns(course, kept)
         if course.state not in ("running", "held"):
             return
-        if self._judge(course, moments, kept, devices):
+        if course.stage >= 0 and self._judge(course, moments, kept, devices):
             return
         self._give_turns(course, kept)
         self._follow(course, moments, kept, devices)

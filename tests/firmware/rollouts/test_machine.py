@@ -39,10 +39,18 @@ class Machine(RuleBasedStateMachine):
         at_once=st.integers(1, 3),
         per_hour=st.sampled_from([None, None, 2]),
         then=st.sampled_from(["pause", "roll_back"]),
-        online=st.sets(st.integers(1, FLEET)),
+        online=st.sets(st.integers(1, FLEET), min_size=3),
+        approved=st.sampled_from([True, True, False]),
     )
     def plan(
-        self, sizes: list[dict[str, int]], hold: bool, at_once: int, per_hour: int | None, then: str, online: set[int]
+        self,
+        sizes: list[dict[str, int]],
+        hold: bool,
+        at_once: int,
+        per_hour: int | None,
+        then: str,
+        online: set[int],
+        approved: bool,
     ) -> None:
         self.world = MemoryWorld(FLEET)
         self.checked = 0
@@ -63,6 +71,9 @@ class Machine(RuleBasedStateMachine):
         self.world.command(c.PlanRollout(planned(P, R, plan)))
         for number in online:
             self.world.connect(self.device(number))
+        if approved:
+            self.world.command(c.ApproveRollout(R))
+            self.world.round()
 
     def device(self, number: int) -> Device:
         return self.world.fleet[f"{number:024x}"]
@@ -86,6 +97,11 @@ class Machine(RuleBasedStateMachine):
     @rule(number=devices, fails=st.booleans())
     def breaks(self, number: int, fails: bool) -> None:
         self.device(number).fails, self.device(number).dies = fails, not fails
+
+    @precondition(lambda self: len(self.world.fleet) < FLEET + 3)
+    @rule()
+    def another_one_joins(self) -> None:
+        self.world.connect(self.world.join())
 
     @rule(minutes=st.integers(1, 4))
     def all_goes_its_way(self, minutes: int) -> None:

@@ -120,6 +120,11 @@ class Views:
         self.reach(None)
         return list(self._rows[view.name].values())
 
+    def forget(self, device_id: str) -> None:
+        """Lose a row, as a view does that misses an event."""
+        self.reach(None)
+        del self._rows[WATCH_VIEW.name][device_id,]
+
     def active(self) -> Iterable[tuple[str, int]]:
         in_turn = {row["rollout_id"] for row in self.rows(DEVICES_VIEW) if row["state"] == IN_TURN}
         for row in self.rows(ROLLOUTS_VIEW):
@@ -210,6 +215,7 @@ class World:
         self.streams = Streams(store, CONTRACTS)
         self.fleet = {f"{number:024x}": Device(f"{number:024x}") for number in range(1, devices + 1)}
         self.errors = Errors()
+        self.rates: dict[str, Any] = {}
         self.coordinator = self.another()
         by = ("anna@example.com", "a" * 24)
         for version in (OLD, NEW):
@@ -287,6 +293,9 @@ class World:
         devices = [{"id": one, "would": "update", "stage": 0, "reason": "offline", "version": OLD} for one in page]
         lines = "".join(json.dumps(device) + "\n" for device in devices)
         return {"lines": lines, "next": page[-1] if len(page) == 3 else None}
+
+    def error_rates(self, **_: Any) -> dict[str, Any]:
+        return self.rates
 
     # the gateway
 
@@ -380,6 +389,12 @@ class World:
         self.disconnect(device)
 
     # decisions
+
+    def join(self) -> Device:
+        """A device that nobody knew before."""
+        device = Device(f"{len(self.fleet) + 1:024x}")
+        self.fleet[device.id] = device
+        return device
 
     def lock(self, device: Device) -> None:
         if device.member and device.locked is None:
