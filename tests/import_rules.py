@@ -74,6 +74,8 @@ PURE = (
     "services/firmware/modules.py",
     "services/firmware/prefixes.py",
     "services/firmware/rollouts/control.py",
+    "services/firmware/rollouts/course.py",
+    "services/firmware/rollouts/moments.py",
     "services/firmware/rollouts/rollout_object.py",
     "services/firmware/rollouts/rollout_views.py",
     "services/firmware/rollouts/rounds.py",

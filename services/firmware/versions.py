@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from services.firmware.rollouts import control
+from services.firmware.rollouts import control, course
 from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.firmware import (
@@ -35,7 +35,7 @@ Event = (
     | FirmwareReleased
     | FirmwareReleasedToGroups
     | ReleaseWithdrawn
-    | control.Event
+    | course.Event
 )
 
 
@@ -143,7 +143,7 @@ class Versions:
     released: int | None = None
     intelligent: bool = False
     group_releases: Mapping[str, int] = field(default_factory=dict)
-    rollouts: control.Courses = field(default_factory=dict)
+    rollouts: course.Courses = field(default_factory=dict)
 
 
 def decide(state: Versions, command: Command) -> list[Event]:
@@ -315,7 +315,7 @@ def evolve(state: Versions, event: Event) -> Versions:
         case VersionFirstRan(_, version, _):
             return replace(state, proven=state.proven | {version})
         case FirmwareReleased(_, version, _, intelligent):
-            rollouts = control.superseded(state.rollouts, frozenset())
+            rollouts = course.superseded(state.rollouts, frozenset())
             ever_released = state.ever_released | {version}
             return replace(
                 state, ever_released=ever_released, released=version, intelligent=intelligent, rollouts=rollouts
@@ -325,13 +325,13 @@ def evolve(state: Versions, event: Event) -> Versions:
         case ReleaseWithdrawn():
             return replace(state, released=None, intelligent=False)
         case _:
-            return replace(state, rollouts=control.evolve(state.rollouts, event))
+            return replace(state, rollouts=course.evolve(state.rollouts, event))
 
 
 def _with_group_release(state: Versions, event: FirmwareReleasedToGroups) -> Versions:
     before, releases = state.group_releases, with_groups(state.group_releases, event.version, event.groups)
     changed = frozenset(group for group in {*event.groups, *before} if before.get(group) != releases.get(group))
-    rollouts = control.superseded(state.rollouts, changed) if changed else state.rollouts
+    rollouts = course.superseded(state.rollouts, changed) if changed else state.rollouts
     ever_released = state.ever_released | ({event.version} if event.groups else set())
     return replace(state, ever_released=ever_released, group_releases=releases, rollouts=rollouts)
 

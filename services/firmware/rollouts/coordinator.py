@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import Any
@@ -19,12 +19,13 @@ from typing import Any
 from services.firmware import versions
 from services.firmware.rollouts import control, rounds
 from services.firmware.rollouts import turns as t
-from services.firmware.rollouts.control import Course
-from services.firmware.rollouts.following import Followed
+from services.firmware.rollouts.course import Course
+from services.firmware.rollouts.following import Decided, Followed
+from services.firmware.rollouts.moments import Moments
 from services.firmware.rollouts.preparing import Prediction, size_of
-from services.firmware.rollouts.rounds import Errors, Moments
+from services.firmware.rollouts.rounds import Errors
 from services.firmware.rollouts.watching import Watch
-from services.firmware.versions import VERSIONS, Versions
+from services.firmware.versions import VERSIONS
 from shared.blobs import Blobs
 from shared.clock import Clock
 from shared.context import Context
@@ -52,32 +53,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 def stream_of(rollout_id: str) -> str:
     """The stream of a roll-out's turns."""
     return f"rollout-{rollout_id}"
-
-
-@dataclass(slots=True)
-class _Product:
-    """What was decided in a product, and when."""
-
-    state: Versions = field(default_factory=Versions)
-    moments: dict[str, Moments] = field(default_factory=dict)
-
-    def fold(self, event: Any, recorded: Recorded) -> None:
-        self.state = VERSIONS.evolve(self.state, event)
-        rollout_id = getattr(event, "rollout_id", None)
-        if rollout_id is not None:
-            self.moments[rollout_id] = _moved(self.moments.get(rollout_id, Moments()), event, recorded)
-
-
-def _moved(moments: Moments, event: Any, recorded: Recorded) -> Moments:
-    match event:
-        case r.RolloutStageBegan():
-            return replace(moments, stage_at=recorded.at, judged_at=moments.judged_at or recorded.at)
-        case r.RolloutResumed():
-            return replace(moments, judged_from=recorded.position, judged_at=recorded.at)
-        case r.RolloutPaused() | r.RolloutHeld():
-            return replace(moments, stops=moments.stops + 1)
-        case _:
-            return moments
 
 
 @dataclass(slots=True)
@@ -113,7 +88,7 @@ class Coordinator:
         self._blobs = blobs
         self._clock = clock
         self._now_s = now_s
-        self._products: dict[int, tuple[_Product, Followed]] = {}
+        self._products: dict[int, Decided] = {}
         self._rollouts: dict[str, _Rollout] = {}
         self._working = threading.Lock()
 
@@ -168,12 +143,8 @@ class Coordinator:
 
     def _course(self, product_id: int, rollout_id: str) -> tuple[Course | None, Moments]:
         if product_id not in self._products:
-            product = _Product()
-            stream = versions.stream_of(product_id)
-            self._products[product_id] = (product, Followed(self._store, self._contracts, stream, product.fold))
-        product, followed = self._products[product_id]
-        followed.refresh()
-        return product.state.rollouts.get(rollout_id), product.moments.get(rollout_id, Moments())
+            self._products[product_id] = Decided(self._store, self._contracts, product_id)
+        return self._products[product_id].of(rollout_id)
 
     # one roll-out
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.firmware.rollouts.control import Course
+from services.firmware.rollouts.course import Course
 from services.firmware.rollouts.rounds import in_all
 from shared.blobs import Blobs
 from shared.rollouts import PLACES

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from services.firmware.rollouts import control
-from services.firmware.rollouts.control import Course
+from services.firmware.rollouts.course import Course
+from services.firmware.rollouts.moments import Moments
 from services.firmware.rollouts.turns import Figures, Outcome, Turns
 from shared.events.rollouts import Gate, RolloutGates, RolloutStage
-from shared.store.port import Position
 
 NOT_BEGUN_S = 900
 """So long a device may have its turn before an update begins; then another has it."""
@@ -51,17 +51,6 @@ def deadlines(course: Course) -> Iterator[Deadline]:
     yield Deadline("lost", course.plan.gates.dark_after_s, "dark")
     yield Deadline("applying", course.plan.gates.dark_after_s, "dark", offline=True)
     yield Deadline("applying", TURN_S, "dark")
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """When things happened to a roll-out. ``stage_at``: its stage began; ``judged_from``: it was resumed last, there;
-    ``judged_at``: then, or when its first stage began; ``stops``: how often it was paused or held."""
-
-    stage_at: datetime | None = None
-    judged_from: Position | None = None
-    judged_at: datetime | None = None
-    stops: int = 0
 
 
 @dataclass(frozen=True, slots=True)

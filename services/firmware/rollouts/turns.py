@@ -15,7 +15,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Literal
 
-from services.firmware.rollouts.control import Course
+from services.firmware.rollouts.course import Course
 from services.firmware.rollouts.windows import HOUR, is_open, left_of_the_hour
 from shared.events.rollouts import RolloutTurnsEnded, RolloutTurnsGiven
 from shared.store.port import Position

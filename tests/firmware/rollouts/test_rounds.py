@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from services.firmware.rollouts import control
-from services.firmware.rollouts.control import Course
+from services.firmware.rollouts.course import Course
+from services.firmware.rollouts.moments import Moments
 from services.firmware.rollouts.rounds import (
     SETTLE_S,
     Errors,
-    Moments,
     deadlines,
     in_all,
     next_step,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.firmware.rollouts.control import Course, State
+from services.firmware.rollouts.course import Course, State
 from services.firmware.rollouts.turns import Candidate, Figures, Outcome, Turns, end, first_turns_left, forgotten, give
 from shared.events.rollouts import RolloutTurnsEnded, RolloutTurnsGiven
 from shared.rollout_plans import planned
