@@ -9,11 +9,14 @@ from typing import Any
 from services.firmware.queries import version_row
 from services.firmware.releases import must_be_groups, prove_from_view
 from services.firmware.rollouts import control
-from services.firmware.rollouts.queries import get_rollout, is_of_another
+from services.firmware.rollouts.queries import is_of_another, states_of
+from services.firmware.rollouts.rollout_object import rollout_object
+from services.firmware.rollouts.rollout_views import ROLLOUTS_VIEW, fold_rollout
 from services.firmware.versions import VERSIONS, stream_of
 from shared.bus.providers import WorkerStreams, WorkerViews
 from shared.errors import NotFound, Refused
 from shared.ids import record_id
+from shared.projections.view import Row
 from shared.rollout_plans import planned
 
 LONGEST_REASON = 512
@@ -85,10 +88,20 @@ def _stated(reason: object) -> str:
 def _run(
     streams: WorkerStreams, views: WorkerViews, product_id: int, rollout_id: str, command: control.Command
 ) -> dict[str, Any]:
-    """The roll-out after the command, as the views have it then."""
+    """The roll-out after the command, from its stream: whoever stops one does not wait for views that are behind. How
+    many devices are in which state is as they have it."""
     handled = streams.handle(VERSIONS, stream_of(product_id), command)
-    course = handled.state.rollouts.get(rollout_id)
-    if course is None:
+    row = _row(streams, product_id, rollout_id)
+    if row is None:
         raise NotFound(control.NO_SUCH_ROLLOUT)
-    seen = views if handled.position is None else views.since(handled.position)
-    return {**get_rollout(seen, product_id, rollout_id), "position": handled.position}
+    return {"rollout": rollout_object(row, states_of(views.as_they_are(), rollout_id)), "position": handled.position}
+
+
+def _row(streams: WorkerStreams, product_id: int, rollout_id: str) -> Row | None:
+    """What view ``rollouts`` has of it, or will have in a moment."""
+    row: Row | None = None
+    for recorded in streams.load(VERSIONS, stream_of(product_id)).recorded:
+        if recorded.type in ROLLOUTS_VIEW.event_types:
+            event = streams.contracts.decode(recorded)
+            row = fold_rollout(row, event, recorded) if event.rollout_id == rollout_id else row
+    return row

@@ -37,15 +37,21 @@ def list_rollouts(views: WorkerViews, product_id: int) -> dict[str, Any]:
 
 def get_rollout(views: WorkerViews, product_id: int, rollout_id: str) -> dict[str, Any]:
     """``rollout``. Raises ``NotFound``."""
-    rollouts, counts = views.table(ROLLOUTS_VIEW), views.counts(DEVICES_VIEW)
+    rollouts = views.table(ROLLOUTS_VIEW)
     query = sa.select(rollouts).where(rollouts.c.rollout_id == rollout_id, rollouts.c.product_id == product_id)
-    counted = sa.select(counts.c.item, counts.c.n).where(counts.c.scope == rollout_id)
     with views.read() as connection:
         row = connection.execute(query).mappings().one_or_none()
-        states = {row.item: row.n for row in connection.execute(counted)}
     if row is None:
         raise NotFound(NO_SUCH_ROLLOUT)
-    return {"rollout": rollout_object(dict(row), states)}
+    return {"rollout": rollout_object(dict(row), states_of(views, rollout_id))}
+
+
+def states_of(views: WorkerViews, rollout_id: str) -> dict[str, int]:
+    """How many devices of a roll-out are in each state."""
+    counts = views.counts(DEVICES_VIEW)
+    counted = sa.select(counts.c.item, counts.c.n).where(counts.c.scope == rollout_id)
+    with views.read() as connection:
+        return {row.item: row.n for row in connection.execute(counted)}
 
 
 def list_devices(

@@ -62,6 +62,13 @@ def test_a_plan_can_have_the_id_of_a_dry_run_and_follows_its_groups(fleet: Any):
     assert renamed["groups"] == ["attic", "hall"]
 
 
+def test_whoever_stops_one_does_not_wait_for_the_views(fleet: Any):
+    rollout_id = fleet.call("plan_rollout", product_id=MQTT, plan=PLAN)["rollout"]["id"]
+    next(part for part in fleet.runtime.parts if part.name == "projector firmware").stop()
+    stopped = fleet.call("cancel_rollout", product_id=MQTT, rollout_id=rollout_id, reason="no")["rollout"]
+    assert (stopped["state"], stopped["reason"]) == ("cancelled", "no")
+
+
 REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({}, None, "invalid_request"),
     ({**PLAN, "groups": ["cellar"]}, None, "invalid_request"),
