@@ -156,7 +156,8 @@ class Coordinator:
         self._end_turns(course, kept)
         if course.state not in ("running", "held"):
             return
-        if course.stage >= 0 and self._judge(course, moments, kept, devices):
+        fully = self._now_s() >= kept.judge_at
+        if self._judge(course, moments, kept, devices, fully=fully):
             return
         self._give_turns(course, kept)
         self._follow(course, moments, kept, devices)
@@ -217,14 +218,16 @@ class Coordinator:
         only_again = t.first_turns_left(kept.turns, course) == 0
         return self._watch.waiting(course.plan.rollout_id, course.share, most, only_again=only_again)
 
-    def _judge(self, course: Course, moments: Moments, kept: _Rollout, devices: Any) -> bool:
-        """Stop it if a gate says so; whether one did. What is costly to ask for is asked for now and then."""
+    def _judge(self, course: Course, moments: Moments, kept: _Rollout, devices: Any, *, fully: bool) -> bool:
+        """Stop it if a gate says so; whether one did. ``fully``: by that as well which is costly to ask for."""
+        if course.stage < 0:
+            return False
         gates, figures = course.plan.gates, kept.turns.figures(moments.judged_from)
         away, errors = 0, None
-        if self._now_s() >= kept.judge_at:
-            kept.judge_at = self._now_s() + JUDGE_S
+        if fully:
             away = self._away(course, moments, figures)
             errors = self._errors(course, moments, devices)
+            kept.judge_at = self._now_s() + JUDGE_S
         stopped = rounds.tripped(gates, figures, away, errors)
         if stopped is None:
             return False
@@ -250,6 +253,8 @@ class Coordinator:
         someone_waits = any(self._waiting(course, kept, 1))
         step = rounds.next_step(course, moments, kept.turns, someone_waits, self._clock())
         rollout_id, stage = course.plan.rollout_id, course.stage
+        if step is not None and self._judge(course, moments, kept, devices, fully=True):
+            return
         if step == "begin":
             self._begin(course, kept, devices)
         elif step == "hold":

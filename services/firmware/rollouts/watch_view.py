@@ -10,6 +10,7 @@
 ``lost``       its gateway gave it up while it was away
 ``leaving``    it went before it applied anything, or was taken out; soon that ends its turn
 an outcome     of its last turn: ``succeeded``, ``failed``, ``dark``, ``left``
+``out``        it succeeded, and left the product since
 =============  =====================================================================================================
 
 Devices that never asked have no row, so what is heard of them changes nothing; a row that nobody needs any more goes
@@ -32,6 +33,7 @@ from shared.store.port import Recorded
 
 IN_TURN = ("given", "updating", "applying", "lost", "leaving")
 NOT_APPLYING = ("given", "updating", "leaving")
+HAD_IT = ("succeeded", "out")
 KEPT = timedelta(days=31)
 """So long after its last turn a device is watched: longer than any stage."""
 KEPT_WITHOUT_TURN = timedelta(days=1)
@@ -164,7 +166,7 @@ def _ended(row: Row, event: RolloutTurnsEnded, recorded: Recorded) -> Row:
 def _reported(row: Row, event: g.FirmwareReported, recorded: Recorded) -> Row:
     """Whoever reports the version has it, also when its turn was given up before."""
     its_own = event.product_id == row["product_id"] and event.reported_product in (None, row["product_id"])
-    if its_own and event.version is not None and event.version == row["version"] and row["state"] != "succeeded":
+    if its_own and event.version is not None and event.version == row["version"] and row["state"] not in HAD_IT:
         return {"reported": event.version, "fate": "succeeded", "asks": False}
     if not its_own and row["state"] in NOT_APPLYING:
         return {"reported": None, "state": "leaving", "asks": False, "since": recorded.at}
@@ -198,6 +200,8 @@ def _taken_out(row: Row, event: Any, recorded: Recorded) -> Row:
     if isinstance(event, d.DevelopmentMarked) and not event.development:
         return {}
     stays = isinstance(event, d.DevelopmentMarked | d.DeviceLocked)
+    if row["state"] == "succeeded" and not stays:
+        return {"state": "out", "asks": False}
     if row["state"] in (NOT_APPLYING if stays else IN_TURN):
         return {"state": "leaving", "asks": False, "since": recorded.at}
     return {"asks": False}

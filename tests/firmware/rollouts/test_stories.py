@@ -138,6 +138,19 @@ def test_devices_that_go_dark_after_they_succeeded_stop_it():
     assert world.course.state == "paused"
 
 
+def test_no_turn_is_given_while_it_is_unknown_how_the_others_fare(monkeypatch: pytest.MonkeyPatch):
+    world = begun(gates={"error_ratio_percent": 200})
+
+    def away(**_: Any) -> Any:
+        raise Unavailable("devices gave no answer")
+
+    monkeypatch.setattr(world, "error_rates", away)
+    for _ in range(4):
+        world.later(5)
+        goes(world)
+    assert states(world) == ["asked"] * 4
+
+
 def test_one_that_is_cancelled_touches_nobody_any_more_and_is_followed_to_its_end():
     world = begun()
     goes(world)

@@ -153,6 +153,12 @@ def test_a_device_that_is_taken_out_in_its_turn_leaves_but_what_it_applies_goes_
     assert after(ASKED, GIVEN, reported(5, None, 9))["state"] == "leaving"
 
 
+def test_a_device_that_left_the_product_after_its_turn_is_not_missed():
+    out = after(ASKED, GIVEN, SUCCEEDED, ended("succeeded"), d.DeviceRemoved(D, P), gone())
+    assert (out["state"], out["away"]) == ("out", None)
+    assert after(reported(), row=out)["fate"] is None
+
+
 def test_other_versions_and_other_rollouts_are_not_mixed_up():
     row = after(ASKED, GIVEN)
     assert after(g.UpdateFailed(D, P, 6, 1, "device_failed", "", 1), row=row) == row
