@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from services.firmware.releases import Proofs
+from services.firmware.rollouts.coordinator import Coordinator
+from services.firmware.rollouts.rollout_views import DEVICES_VIEW, ROLLOUTS_VIEW
+from services.firmware.rollouts.watch_view import WATCH_VIEW
+from services.firmware.rollouts.watching import Watch
 from services.firmware.service import FirmwareService
 from services.firmware.views import RUNS_VIEW, UPLOADERS_VIEW, VERSIONS_VIEW
 from shared.blobs import open_blobs
@@ -23,7 +27,7 @@ from shared.settings import Settings
 from shared.store.port import EventStore
 from shared.streams import Streams
 
-VIEWS = (VERSIONS_VIEW, UPLOADERS_VIEW, RUNS_VIEW)
+VIEWS = (VERSIONS_VIEW, UPLOADERS_VIEW, RUNS_VIEW, ROLLOUTS_VIEW, DEVICES_VIEW, WATCH_VIEW)
 PAST_VIEWS = (VERSIONS_VIEW, RUNS_VIEW)
 """What can be asked as of a past moment; who uploaded is personal, and asked of the present (EVT-5)."""
 
@@ -46,6 +50,7 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
         keep=settings.past_copies,
         clock=clock,
     )
+    blobs = open_blobs(settings.blobs)
     host = ServiceHost(
         FirmwareService,
         transport,
@@ -55,8 +60,9 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
             "views": Views(database, projector),
             "past": Given(past),
             "clock": ClockProvider(clock),
-            "blobs": Given(open_blobs(settings.blobs)),
+            "blobs": Given(blobs),
             "proofs": Given(Proofs()),
+            "coordinator": Given(Coordinator(store, CONTRACTS, Watch(database, projector), blobs, clock)),
         },
     )
     types = CONTRACTS.of_service("firmware")

@@ -59,7 +59,7 @@ def release(streams: WorkerStreams, views: WorkerViews, devices: Any, wanted: Wa
     service."""
     product_id, version = wanted.product_id, wanted.version
     row, device_count = version_row(views, product_id, version)
-    _must_be_groups(devices, product_id, wanted.groups)
+    must_be_groups(devices, product_id, wanted.groups)
     if (wanted.default or wanted.groups) and not row["proven"]:
         prove_from_view(streams, views, product_id, version)
     handled = streams.handle(VERSIONS, stream_of(product_id), Release(tuple(wanted.steps())))
@@ -74,7 +74,8 @@ def release(streams: WorkerStreams, views: WorkerViews, devices: Any, wanted: Wa
     return {**firmware_object(after, device_count), "position": handled.position}
 
 
-def _must_be_groups(devices: Any, product_id: int, names: frozenset[str] | None) -> None:
+def must_be_groups(devices: Any, product_id: int, names: frozenset[str] | None) -> None:
+    """Raises ``Refused`` ``invalid_request`` for a group that there is not."""
     if not names:
         return
     known = {group["name"] for group in devices.list_groups(product_id=product_id)["groups"]}

@@ -1,4 +1,4 @@
-"""The ``firmware`` service: RPC methods, and the proof that a version ran."""
+"""The ``firmware`` service: RPC methods, the proof that a version ran, and the rounds of roll-outs."""
 
 # Nameko's decorators have no types.
 # mypy: disable-error-code="untyped-decorator"
@@ -10,11 +10,17 @@ from typing import Any
 
 from nameko.events import event_handler
 from nameko.rpc import ServiceRpc, rpc
+from nameko.timer import timer
 
 from services.firmware import describing, past_queries, queries, releases, uploads
 from services.firmware.prefixes import prefix_warnings
 from services.firmware.releases import Wanted
+from services.firmware.rollouts import commands as rollouts
+from services.firmware.rollouts import queries as rollout_queries
+from services.firmware.rollouts.coordinator import ROUND_S
+from services.firmware.rollouts.preparing import SIZES_S
 from services.firmware.uploads import Upload
+from shared.bus.calls import PatientRpc
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.errors import FlotillaError
@@ -31,8 +37,10 @@ class FirmwareService:
     clock = ClockProvider()
     blobs = Given()
     proofs = Given()
+    coordinator = Given()
     orgs = ServiceRpc("orgs")
     devices = ServiceRpc("devices")
+    whole_fleet = PatientRpc("devices", SIZES_S)
 
     @rpc(expected_exceptions=FlotillaError)
     def upload_version(
@@ -93,6 +101,48 @@ class FirmwareService:
         names = None if groups is None else frozenset(groups)
         wanted = Wanted(product_id, version, default, names, bool(intelligent))
         return releases.release(self.streams, self.views, self.devices, wanted, self.clock())
+
+    @rpc(expected_exceptions=FlotillaError)
+    def plan_rollout(self, product_id: int, plan: Mapping[str, Any], rollout_id: str | None = None) -> dict[str, Any]:
+        return rollouts.plan_rollout(self.streams, self.views, self.devices, product_id, plan, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_rollouts(self, product_id: int) -> dict[str, Any]:
+        return rollout_queries.list_rollouts(self.views, product_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def get_rollout(self, product_id: int, rollout_id: str) -> dict[str, Any]:
+        return rollout_queries.get_rollout(self.views, product_id, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_rollout_devices(
+        self, product_id: int, rollout_id: str, state: str | None = None, after: str | None = None, limit: int = 100
+    ) -> dict[str, Any]:
+        return rollout_queries.list_devices(self.views, product_id, rollout_id, state, after, limit)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def approve_rollout(self, product_id: int, rollout_id: str) -> dict[str, Any]:
+        return rollouts.approve(self.streams, self.views, product_id, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def pause_rollout(self, product_id: int, rollout_id: str, reason: str = "") -> dict[str, Any]:
+        return rollouts.pause(self.streams, self.views, product_id, rollout_id, reason)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def resume_rollout(self, product_id: int, rollout_id: str) -> dict[str, Any]:
+        return rollouts.resume(self.streams, self.views, product_id, rollout_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def cancel_rollout(self, product_id: int, rollout_id: str, reason: str = "") -> dict[str, Any]:
+        return rollouts.cancel(self.streams, self.views, product_id, rollout_id, reason)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def roll_back_rollout(self, product_id: int, rollout_id: str, reason: str = "") -> dict[str, Any]:
+        return rollouts.roll_back(self.streams, self.views, product_id, rollout_id, reason)
+
+    @timer(interval=ROUND_S)
+    def roll_out(self) -> None:
+        self.coordinator.round(self.whole_fleet)
 
     @event_handler("devices", "GroupDeleted")
     def follow_deleted_group(self, message: Mapping[str, Any]) -> None:

@@ -1,14 +1,16 @@
-"""The firmware versions of one product, which of them ran, and which is released.
+"""The firmware versions of one product, which of them ran, which is released, and which is being rolled out.
 
-Stream ``firmware-<product id>``. Rules FW-1, FW-4, FW-5; codes of contract 9.3 and 9.4.
+Stream ``firmware-<product id>``. Rules FW-1, FW-4, FW-5, FW-6; codes of contract 9.3 and 9.4. What is decided of
+roll-outs is in ``rollouts.control``; where releases and roll-outs meet is here. Longer than other modules, because
+releases of all kinds must not contradict each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import assert_never
 
+from services.firmware.rollouts import control, course
 from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.firmware import (
@@ -20,6 +22,7 @@ from shared.events.firmware import (
     VersionFirstRan,
     VersionUploaded,
 )
+from shared.events.rollouts import RolloutCompleted, RolloutPlanned
 from shared.targets import with_groups
 
 NO_SUCH_VERSION = "Firmware not found."
@@ -32,6 +35,7 @@ Event = (
     | FirmwareReleased
     | FirmwareReleasedToGroups
     | ReleaseWithdrawn
+    | course.Event
 )
 
 
@@ -91,7 +95,7 @@ class ReleaseToGroups:
 
 @dataclass(frozen=True, slots=True)
 class FollowGroup:
-    """A group is gone, or called something else: what is released to it goes with it."""
+    """A group is gone, or called something else: what is released or rolled out to it goes with it."""
 
     product_id: int
     name: str
@@ -123,13 +127,14 @@ Command = (
     | FollowGroup
     | WithdrawRelease
     | Release
+    | control.Command
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
     """What ``decide`` asks for: title and description of each version, the highest number ever, those that ran, those
-    that were ever released, the one that is, and those that are to groups."""
+    that were ever released, the one that is, those that are to groups, and all roll-outs."""
 
     uploaded: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     highest: int = -1
@@ -138,6 +143,7 @@ class Versions:
     released: int | None = None
     intelligent: bool = False
     group_releases: Mapping[str, int] = field(default_factory=dict)
+    rollouts: course.Courses = field(default_factory=dict)
 
 
 def decide(state: Versions, command: Command) -> list[Event]:
@@ -161,10 +167,9 @@ def decide(state: Versions, command: Command) -> list[Event]:
         case Release(steps):
             return _in_turn(state, steps)
         case WithdrawRelease(product_id, version):
-            _must_exist(state, version)
-            return [ReleaseWithdrawn(product_id, version)] if version == state.released else []
+            return _withdraw(state, product_id, version)
         case _:
-            assert_never(command)
+            return _roll_out(state, command)
 
 
 def _upload(state: Versions, uploaded: VersionUploaded) -> list[Event]:
@@ -204,6 +209,7 @@ def _release(state: Versions, command: ReleaseVersion) -> list[Event]:
     _must_be_releasable(state, version)
     if (version, command.intelligent) == (state.released, state.intelligent):
         return []
+    control.must_be_free(state.rollouts, frozenset())
     return [FirmwareReleased(command.product_id, version, state.released, command.intelligent)]
 
 
@@ -213,17 +219,47 @@ def _release_to_groups(state: Versions, command: ReleaseToGroups) -> list[Event]
         _must_be_releasable(state, version)
     else:
         _must_exist(state, version)
+    changed = command.groups ^ _groups_of(state, version)
+    if changed:
+        control.must_be_free(state.rollouts, changed)
     return _to_groups(state, command.product_id, version, command.groups, command.intelligent)
 
 
+def _withdraw(state: Versions, product_id: int, version: int) -> list[Event]:
+    _must_exist(state, version)
+    if version != state.released:
+        return []
+    control.must_be_free(state.rollouts, frozenset())
+    return [ReleaseWithdrawn(product_id, version)]
+
+
 def _follow(state: Versions, command: FollowGroup) -> list[Event]:
+    events: list[Event] = [*control.follow(state.rollouts, command.name, command.renamed)]
     version = state.group_releases.get(command.name)
     if version is None:
-        return []
+        return events
     groups = _groups_of(state, version) - {command.name}
     if command.renamed is not None:
         groups |= {command.renamed}
-    return _to_groups(state, command.product_id, version, groups, intelligent=False)
+    return [*_to_groups(state, command.product_id, version, groups, intelligent=False), *events]
+
+
+def _roll_out(state: Versions, command: control.Command) -> list[Event]:
+    if isinstance(command, control.PlanRollout):
+        _must_be_releasable(state, command.plan.version)
+    released = control.Released(state.released, state.group_releases)
+    events: list[Event] = [*control.decide(state.rollouts, released, command)]
+    if events and isinstance(events[-1], RolloutCompleted):
+        events += _released_by(state, state.rollouts[events[-1].rollout_id].plan)
+    return events
+
+
+def _released_by(state: Versions, plan: RolloutPlanned) -> list[Event]:
+    """The release that a roll-out becomes."""
+    if not plan.groups:
+        return [FirmwareReleased(plan.product_id, plan.version, state.released, plan.intelligent)]
+    groups = _groups_of(state, plan.version) | set(plan.groups)
+    return _to_groups(state, plan.product_id, plan.version, groups, plan.intelligent)
 
 
 def _to_groups(
@@ -279,16 +315,25 @@ def evolve(state: Versions, event: Event) -> Versions:
         case VersionFirstRan(_, version, _):
             return replace(state, proven=state.proven | {version})
         case FirmwareReleased(_, version, _, intelligent):
+            rollouts = course.superseded(state.rollouts, frozenset())
             ever_released = state.ever_released | {version}
-            return replace(state, ever_released=ever_released, released=version, intelligent=intelligent)
-        case FirmwareReleasedToGroups(_, version, groups):
-            ever_released = state.ever_released | ({version} if groups else set())
-            releases = with_groups(state.group_releases, version, groups)
-            return replace(state, ever_released=ever_released, group_releases=releases)
+            return replace(
+                state, ever_released=ever_released, released=version, intelligent=intelligent, rollouts=rollouts
+            )
+        case FirmwareReleasedToGroups():
+            return _with_group_release(state, event)
         case ReleaseWithdrawn():
             return replace(state, released=None, intelligent=False)
         case _:
-            assert_never(event)
+            return replace(state, rollouts=course.evolve(state.rollouts, event))
+
+
+def _with_group_release(state: Versions, event: FirmwareReleasedToGroups) -> Versions:
+    before, releases = state.group_releases, with_groups(state.group_releases, event.version, event.groups)
+    changed = frozenset(group for group in {*event.groups, *before} if before.get(group) != releases.get(group))
+    rollouts = course.superseded(state.rollouts, changed) if changed else state.rollouts
+    ever_released = state.ever_released | ({event.version} if event.groups else set())
+    return replace(state, ever_released=ever_released, group_releases=releases, rollouts=rollouts)
 
 
 VERSIONS: Aggregate[Versions, Command] = Aggregate(Versions(), decide, evolve)

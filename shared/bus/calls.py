@@ -77,13 +77,22 @@ def blocking_client(transport: Transport, context_data: Mapping[str, Any], timeo
     return Client(publish, register_for_reply, context_data)
 
 
+class PatientRpc(ServiceRpc):  # type: ignore[misc]
+    """A ``ServiceRpc`` for methods that take their time: its calls wait for so long. Nameko's own runtime waits for
+    ever, as it always does."""
+
+    def __init__(self, target_service: str, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(target_service)
+
+
 class RpcClients(DependencyProvider):  # type: ignore[misc]
     """Stands in for a declared ``ServiceRpc`` or ``ClusterRpc``."""
 
     def __init__(self, declared: Any, transport: Transport, timeout_s: float) -> None:
         self._target: str | None = declared.target_service if isinstance(declared, ServiceRpc) else None
         self._transport = transport
-        self._timeout_s = timeout_s
+        self._timeout_s = declared.timeout_s if isinstance(declared, PatientRpc) else timeout_s
         super().__init__()
 
     def get_dependency(self, worker_ctx: Any) -> Any:

@@ -121,6 +121,10 @@ class WorkerViews:
         """The same views as they were: in a copy, for which nobody need wait."""
         return WorkerViews(copy, None, self._context)
 
+    def as_they_are(self) -> WorkerViews:
+        """The same views, however far they are."""
+        return WorkerViews(self._database, None, self._context)
+
     def since(self, position: Position) -> WorkerViews:
         """The same views, not older than this event."""
         return WorkerViews(self._database, self._projector, replace(self._context, after=position))

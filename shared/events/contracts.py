@@ -378,6 +378,7 @@ CONTRACTS = Registry(
             rollouts.RolloutCancelled,
             rollouts.RolloutRolledBack,
             rollouts.RolloutCompleted,
+            rollouts.RolloutRegrouped,
             rollouts.RolloutTurnsGiven,
             rollouts.RolloutTurnsEnded,
         ),

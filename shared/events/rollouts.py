@@ -144,6 +144,14 @@ class RolloutRolledBack(Event, frozen=True):
     reason: Reason
 
 
+class RolloutRegrouped(Event, frozen=True):
+    """Its groups as they are now, one at least: one was renamed, or is gone."""
+
+    product_id: ProductNumber
+    rollout_id: Hex24
+    groups: Annotated[list[GroupName], Items(1_000)]
+
+
 class RolloutCompleted(Event, frozen=True):
     """All stages are through; the release that follows in the same append makes the version what all should run."""
 

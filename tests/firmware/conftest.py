@@ -22,6 +22,7 @@ from shared.context import Context
 from shared.errors import NotFound
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
+from shared.rollouts import PLACES
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import ANY, Position
@@ -46,7 +47,8 @@ class Orgs:
 
 
 class Devices:
-    """Those that are locked, by product and version. Every product has the groups ``lab`` and ``hall``."""
+    """Those that are locked, by product and version. Every product has the groups ``lab`` and ``hall``, and ten devices
+    that would get a version."""
 
     name = "devices"
     locked: ClassVar[dict[tuple[int, int], int]] = {}
@@ -58,6 +60,14 @@ class Devices:
     @rpc
     def list_groups(self, product_id: int) -> dict[str, Any]:
         return {"groups": [{"name": name} for name in ("hall", "lab")]}
+
+    @rpc
+    def rollout_sizes(self, stages: list[dict[str, Any]], **_: Any) -> dict[str, Any]:
+        return {"eligible": 10, "stages": [{"allowed": 1, "share": PLACES} for _ in stages], "reasons": {}}
+
+    @rpc
+    def predict_rollout(self, after: str | None, **_: Any) -> dict[str, Any]:
+        return {"lines": '{"id":"x"}\n' if after is None else "", "next": None if after else "a" * 24}
 
 
 class Platform:

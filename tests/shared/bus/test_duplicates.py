@@ -89,6 +89,13 @@ class AnyProduct:
         return {"product": {"id": product_id}}
 
 
+class NoRounds:
+    """Nothing is rolled out."""
+
+    def round(self, _: Any) -> None:
+        """Nothing to do."""
+
+
 class NoPresence:
     def sweep(self) -> None:
         """There are no sessions here."""
@@ -140,6 +147,7 @@ def platform(folder: Path) -> Iterator[tuple[EventStore, LocalTransport]]:
             "clock": ClockProvider(),
             "proofs": Given(Proofs()),
             "presence": Same(NoPresence()),
+            "coordinator": Same(NoRounds()),
             "known_products": Given(KnownProducts()),
             "orgs": Same(AnyProduct()),
         }
