@@ -40,6 +40,7 @@ PURE = (
     "shared/projections/folding.py",
     "shared/projections/past_moments.py",
     "shared/projections/view.py",
+    "shared/releases.py",
     "shared/rollouts.py",
     "shared/store/carrying.py",
     "shared/store/esdb/times.py",

@@ -62,7 +62,7 @@ def test_success_is_the_version_in_the_next_hello(device: Connected) -> None:  #
     device.begin(1.0)
     device.updates.delivered(5.0)
     device.updates.lost(6.0)
-    assert device.hello(20.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+    assert device.hello(20.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]
     assert device.firmware.may_bring_from() is None
 
 
@@ -117,7 +117,7 @@ def test_another_version_is_another_story(device: Connected) -> None:
 
 def test_a_transfer_cut_in_the_middle_is_no_failure_and_goes_on_at_the_next_connection(device: Connected) -> None:
     device.begin(1.0)
-    assert device.updates.lost(2.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 0)]
+    assert device.updates.lost(2.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 0, "release")]
     device.hello(3.0)
     assert device.firmware.may_bring_from() == 3.0
     assert [fact.attempt for fact in device.begin(3.0)] == [2]
@@ -132,7 +132,7 @@ def test_a_device_that_does_not_come_back_is_offered_the_version_when_it_does(de
     device.failed(fact)
     device.hello(2_000.0)
     assert device.firmware.may_bring_from() == 2_000.0
-    assert device.hello(2_001.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+    assert device.hello(2_001.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]
 
 
 def test_a_target_that_is_withdrawn_during_the_transfer_cancels_it_and_counts_as_no_failure(device: Connected) -> None:
