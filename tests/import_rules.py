@@ -49,7 +49,7 @@ PURE = (
     "shared/targets.py",
     "shared/times.py",
     "services/billing/subscriptions.py",
-    "services/devices/applying.py",
+    "services/devices/attempts.py",
     "services/devices/attribute_view.py",
     "services/devices/attributes.py",
     "services/devices/changes.py",
