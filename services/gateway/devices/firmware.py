@@ -160,16 +160,19 @@ class Firmware:
             self._asked_anew()
         return events
 
-    def declared(self, enabled: bool, forced: bool) -> list[object]:
-        """The device said whether it lets itself be updated now, and whether that is overruled."""
+    def declares(self, *, enabled: bool | None = None, forced: bool | None = None) -> list[object]:
+        """The device said whether it lets itself be updated now, or whether that is overruled."""
         entry = self.entry
-        known = (
-            (entry.updates_enabled, entry.updates_forced) if self._enabled is None else (self._enabled, self._forced)
-        )
-        self._enabled, self._forced = enabled, forced
-        if (enabled, forced) == known:
+        if self._enabled is None:
+            known = entry.updates_enabled, entry.updates_forced
+        else:
+            known = self._enabled, self._forced
+        self._enabled = enabled if enabled is not None else self._enabled if self._enabled is not None else known[0]
+        self._forced = forced if forced is not None else self._forced
+        if (self._enabled, self._forced) == known:
             return []
-        return [UpdatesDeclared(entry.device_id, entry.membership.product_id, enabled, forced, *self._name)]
+        product_id = entry.membership.product_id
+        return [UpdatesDeclared(entry.device_id, product_id, self._enabled, self._forced, *self._name)]
 
     def goes_on(self) -> None:
         """The device goes on where its last connection was, and so with what it declared then."""
@@ -183,16 +186,24 @@ class Firmware:
 
     @property
     def overruled(self) -> bool:
-        """Whether its target is to be flashed now, whatever its application says (FW-3)."""
+        """Whether its application says no, and its target is to be flashed now all the same (FW-3)."""
         aim = self.target
-        return aim is not None and aim.cause == "lock" and self.entry.membership.flash_pending
+        is_urgent = aim is not None and aim.cause == "lock" and self.entry.membership.flash_pending
+        return is_urgent and self._enabled is False
+
+    @property
+    def is_put_off(self) -> bool:
+        """Whether something waits until its application lets it be updated."""
+        if self.takes_updates or self.overruled:
+            return False
+        return self._waits_for() is not None or (self.target is not None and not self.runs_target)
 
     def _ready_from(self) -> float | None:
         """From when on it may be brought something, as far as its application has a say; None while it says no."""
-        if not self.takes_updates:
-            return self._connected_at if self.overruled else None
+        if not self.takes_updates and not self.overruled:
+            return None
         waits = self._enabled is None and not (self.entry.updates_enabled or self.entry.updates_forced)
-        return self._connected_at + (SAYS_AGAIN_S if waits and not self.overruled else 0.0)
+        return self._connected_at + (SAYS_AGAIN_S if waits and not self.entry.membership.flash_pending else 0.0)
 
     def ask_from(self) -> float | None:
         """From when on it asks for its turn in a roll-out; None if there is none to ask for, or it has asked."""

@@ -173,6 +173,7 @@ class Session:
         self._subscriptions = Subscriptions(kept.subscriptions)
         self._describing.restore(kept.description)
         self._described = True
+        self.firmware.goes_on()
         if self._untold_key:
             self.memory.pin(self._key_der, now.s)
         effects: list[Effect] = [*self._online(replaced_address), *self._key_told(), *self._reported(now)]
@@ -392,7 +393,7 @@ class Session:
         return [self.down(Event(published.name, data, ttl_s, published.public))]
 
     def _setting_up(self, now: Now) -> bool:
-        return self.told.takes_updates and self.firmware.comes_first(now.s)
+        return self.firmware.takes_updates and self.firmware.comes_first(now.s)
 
     def down(self, event: Event) -> bytes:
         """The message that gives the device an event."""
