@@ -9,7 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.devices import changes
-from services.devices.device import DEVICE, NOT_A_MEMBER, ChangeMember, Device, ReplaceToken, Step, stream_of
+from services.devices.device import (
+    DEVICE,
+    NOT_A_MEMBER,
+    ChangeMember,
+    Device,
+    ReplaceToken,
+    RetryUpdate,
+    Step,
+    stream_of,
+)
 from services.devices.fleet import FLEET
 from services.devices.groups import GROUPS, EnsureGroups
 from services.devices.groups import stream_of as stream_of_groups
@@ -66,6 +75,19 @@ def _must_be_online(views: WorkerViews, product_id: int, found: DeviceId) -> Non
     if not online:
         reason = "The device is offline: it can be flashed now only while it is online. No lock was set."
         raise Refused("device_offline", reason)
+
+
+def retry_update(streams: WorkerStreams, views: WorkerViews, product_id: int, text: object) -> dict[str, Any]:
+    """Have tried again what failed on one member, however often (FW-7); nothing happens to one on which nothing did.
+    Raises ``NotFound``."""
+    found = known_id(text)
+    fleet = views.table(FLEET)
+    its_own = (fleet.c.device_id == found, fleet.c.product_id == product_id)
+    with views.read() as connection:
+        failures = connection.execute(sa.select(fleet.c.update_failures).where(*its_own)).scalar()
+    if failures is None:
+        raise NotFound(NOT_A_MEMBER)
+    return {"position": change(streams, product_id, found, RetryUpdate()).position if failures else None}
 
 
 def ensure_groups(streams: WorkerStreams, product_id: int, names: frozenset[str]) -> None:

@@ -132,6 +132,10 @@ class DevicesService:
         return bulk.act(self.streams, product_id, device_ids, action, options or {})
 
     @rpc(expected_exceptions=FlotillaError)
+    def retry_update(self, product_id: int, device_id: str) -> dict[str, Any]:
+        return members.retry_update(self.streams, self.views, product_id, device_id)
+
+    @rpc(expected_exceptions=FlotillaError)
     def remove_device(self, product_id: int, device_id: str, deny: bool = False) -> dict[str, Any]:
         step = DenyDevice() if deny else RemoveDevice()
         return {"position": members.change(self.streams, product_id, device_id, step).position}
