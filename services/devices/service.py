@@ -117,8 +117,8 @@ class DevicesService:
         return own_devices.list_own_devices(self.views, account_id)
 
     @rpc(expected_exceptions=FlotillaError)
-    def find_own_device(self, account_id: str, name: str, product_id: int | None = None) -> dict[str, Any]:
-        return own_devices.find_own_device(self.views, account_id, name, product_id)
+    def find_own_devices(self, account_id: str, name: str, product_id: int | None = None) -> dict[str, Any]:
+        return own_devices.find_own_devices(self.views, account_id, name, product_id)
 
     @rpc(expected_exceptions=FlotillaError)
     def update_device(self, product_id: int, device_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
