@@ -618,7 +618,9 @@ def test_a_file_is_to_be_flashed_until_its_one_attempt_is_over_or_the_device_is_
     assert wanted() == 7
     known(g.UpdateSucceeded(DEVICE, 1000, 7, 2))
     assert wanted() is None
-    known(asked(8), g.UpdateFailed(DEVICE, 1000, 8, 2, "stalled", "", 1))
+    known(asked(8), g.UpdateFailed(DEVICE, 1000, 8, 2, "stalled", "", 1, "release"))
+    assert wanted() == 8  # what failed is the release of the same number
+    known(g.UpdateFailed(DEVICE, 1000, 8, 3, "stalled", "", 1))
     assert wanted() is None
     known(asked(9), d.DeviceLocked(DEVICE, 1000, 7, flash=False))
     assert wanted() is None
