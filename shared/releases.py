@@ -16,6 +16,7 @@ from shared.events.rollouts import (
     RolloutCompleted,
     RolloutPaused,
     RolloutPlanned,
+    RolloutRegrouped,
     RolloutResumed,
     RolloutRolledBack,
     RolloutStageBegan,
@@ -37,6 +38,7 @@ RELEASE_EVENTS = (
     RolloutCancelled,
     RolloutRolledBack,
     RolloutCompleted,
+    RolloutRegrouped,
 )
 COLUMNS: dict[str, type] = {"released_version": int, "group_releases": dict, "rollouts": list}
 AT_FIRST: Row = {"released_version": None, "group_releases": {}, "rollouts": []}
@@ -51,15 +53,21 @@ _OVER = ("completed", "cancelled", "rolled_back")
 def fold_releases(row: Row, event: Any) -> Row:
     """These columns after the event; ``row`` has them, and may have others."""
     match event:
-        case FirmwareReleased() | ReleaseWithdrawn():
-            version = event.version if isinstance(event, FirmwareReleased) else None
+        case FirmwareReleased(_, version):
             kept = [one for one in row["rollouts"] if one["groups"] or one["state"] not in _OVER]
             return {**_columns(row), "released_version": version, "rollouts": kept}
+        case ReleaseWithdrawn():
+            return {**_columns(row), "released_version": None}
         case FirmwareReleasedToGroups(_, version, groups):
             before: Mapping[str, int] = row["group_releases"]
             after = with_groups(before, version, groups)
-            changed = {*groups, *(group for group in before if before[group] != after.get(group))}
-            kept = [left for one in row["rollouts"] if (left := _without(one, changed)) is not None]
+            changed = {group for group in (*groups, *before) if before.get(group) != after.get(group)}
+            named = {*groups, *changed}
+            kept = [
+                left
+                for one in row["rollouts"]
+                if (left := _without(one, named if one["state"] == "completed" else changed)) is not None
+            ]
             return {**_columns(row), "group_releases": after, "rollouts": kept}
         case _:
             return {**_columns(row), "rollouts": _rollouts(row["rollouts"], event)}
@@ -120,5 +128,7 @@ def _changed(row: Row, event: Any) -> Row | None:
             return {**row, "state": "cancelled"}
         case RolloutRolledBack():
             return {**row, "state": "rolled_back", "gate": event.gate}
+        case RolloutRegrouped():
+            return {**row, "groups": event.groups}
         case _:
             return {**row, "state": "completed"}

@@ -12,6 +12,7 @@ from shared.events.rollouts import (
     RolloutHeld,
     RolloutPaused,
     RolloutPlanned,
+    RolloutRegrouped,
     RolloutResumed,
     RolloutRolledBack,
     RolloutStage,
@@ -86,7 +87,7 @@ def test_one_that_is_over_stays_until_a_release_at_its_level_supersedes_it():
     over = (*RUNNING, RolloutCancelled(P, R, ""))
     assert after(*over, FirmwareReleasedToGroups(P, 6, ["lab"], [], False)).rollouts
     assert after(*over, FirmwareReleased(P, 8, 5, False)) == Releases(8)
-    assert after(*over, ReleaseWithdrawn(P, 5)) == Releases()
+    assert after(*over, ReleaseWithdrawn(P, 5)).rollouts  # who runs it keeps it all the same
     assert after(FIVE, planned(), RolloutCancelled(P, R, "")) == Releases(5)  # it never began
 
 
@@ -95,6 +96,9 @@ def test_a_release_to_some_groups_supersedes_it_in_those_alone():
     assert after(*over, FirmwareReleased(P, 8, 5, False)).rollouts[0].groups == ("lab", "hall")
     assert after(*over, FirmwareReleasedToGroups(P, 6, ["lab"], [], False)).rollouts[0].groups == ("hall",)
     assert not after(*over, FirmwareReleasedToGroups(P, 6, ["lab", "hall"], [], False)).rollouts
+    lab = FirmwareReleasedToGroups(P, 6, ["lab"], [], False)
+    again = after(FIVE, lab, *over[1:], FirmwareReleasedToGroups(P, 6, ["attic", "lab"], [], False))
+    assert again.rollouts[0].groups == ("lab", "hall")  # nothing else is released to them than before
     running = (FIVE, planned(groups=("lab", "hall")), began())
     assert after(*running, FirmwareReleasedToGroups(P, 6, ["lab"], [], False)).rollouts[0].groups == ("lab", "hall")
 
@@ -102,6 +106,18 @@ def test_a_release_to_some_groups_supersedes_it_in_those_alone():
 def test_completed_it_is_a_release():
     releases = after(*RUNNING, RolloutCompleted(P, R), FirmwareReleased(P, 7, 5, False))
     assert releases == Releases(7)
+
+
+def test_completed_to_groups_it_is_a_release_also_where_some_had_the_version_already():
+    lab = FirmwareReleasedToGroups(P, 7, ["lab"], [], False)
+    both = FirmwareReleasedToGroups(P, 7, ["hall", "lab"], [], False)
+    releases = after(FIVE, lab, planned(groups=("lab", "hall")), began(), RolloutCompleted(P, R), both)
+    assert releases == Releases(5, {"hall": 7, "lab": 7})
+
+
+def test_a_rollout_follows_its_groups():
+    releases = after(FIVE, planned(groups=("lab", "hall")), began(), RolloutRegrouped(P, R, ["attic", "hall"]))
+    assert releases.rollouts[0].groups == ("attic", "hall")
 
 
 def test_the_newest_rollout_stands_before_one_that_was_cancelled():
