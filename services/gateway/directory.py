@@ -22,6 +22,7 @@ from urllib.parse import quote
 from services.gateway.attribute_views import DESIRED
 from services.gateway.directory_views import AUTHORITIES, DEVICES, IMPORTS, PRODUCTS, VIEWS
 from services.gateway.entries import (
+    NOTHING_TRIED,
     AuthorityEntry,
     DesiredEntry,
     DeviceEntry,
@@ -377,7 +378,7 @@ def _device(row: Any) -> DeviceEntry | None:
             groups,
             releases,
             *row[29:32],
-            {} if row[32] == "[]" else dict(json.loads(row[32])),
+            NOTHING_TRIED if row[32] == "[]" else dict(json.loads(row[32])),
             bool(row[33]),
             bool(row[34]),
         ),

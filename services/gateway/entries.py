@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from shared.events.fields import KeyAlgorithm
@@ -119,6 +120,10 @@ class DesiredEntry:
     removed: Mapping[str, int] = field(default_factory=dict)
 
 
+NOTHING_TRIED: Mapping[int, int] = MappingProxyType({})
+"""One for all devices: there is an entry for each connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceEntry:
     """What a connection is decided from, without asking anybody. ``released_version``: the one that is released for it,
@@ -159,7 +164,7 @@ class DeviceEntry:
     turn: str | None = None
     turns_ended: int = 0
     attempt_cause: UpdateCause | None = None
-    tried: Mapping[int, int] = field(default_factory=dict)
+    tried: Mapping[int, int] = field(default_factory=lambda: NOTHING_TRIED)
     updates_enabled: bool = True
     updates_forced: bool = False
 
@@ -182,6 +187,8 @@ class DeviceEntry:
 
     def target_of(self, reported_product: int | None, reported_version: int | None) -> Target | None:
         """What it should run, if this is what it runs."""
+        if self.releases is None:
+            return target(self.membership, reported_product, self.released_version)
         released = self.standing(reported_product, reported_version)
         return target(self.membership, reported_product, released.version, released.rollout is not None)
 

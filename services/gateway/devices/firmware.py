@@ -207,8 +207,11 @@ class Firmware:
 
     def ask_from(self) -> float | None:
         """From when on it asks for its turn in a roll-out; None if there is none to ask for, or it has asked."""
-        rollout, ready = self._waits_for(), self._ready_from()
-        if rollout is None or ready is None or self._asked == self._question(rollout):
+        rollout = self._waits_for()
+        if rollout is None or self._asked == self._question(rollout):
+            return None
+        ready = self._ready_from()
+        if ready is None:
             return None
         earliest = self.updates.offer_from(rollout.version, self._connected_at)
         return None if earliest is None else max(earliest, ready)
@@ -302,14 +305,13 @@ class Firmware:
         """The earliest moment at which its target may be brought to it unasked; None if it may not in this connection
         (FW-4), runs it, is left alone (FW-7), or says *not now*. A file is for this moment, however often its version
         failed."""
-        ready = self._ready_from()
         if self.flash is not None:
             return None if self.updates.running or not self.takes_updates else self._connected_at
         aim = self.target
-        if aim is None or ready is None or self.runs_target or not self._may_have_now(aim):
+        if aim is None or self.runs_target or not self._may_have_now(aim):
             return None
-        earliest = self.updates.offer_from(aim.version, self._connected_at)
-        return None if earliest is None else max(earliest, ready)
+        ready, earliest = self._ready_from(), self.updates.offer_from(aim.version, self._connected_at)
+        return None if ready is None or earliest is None else max(earliest, ready)
 
     def _may_have_now(self, aim: Target) -> bool:
         """Whether this target is meant for the present connection."""
@@ -319,7 +321,10 @@ class Firmware:
         return allowed is not None and allowed.version == aim.version
 
 
+_NOTHING_BEGUN = ("", 0)
+
+
 def _begun(entry: DeviceEntry) -> tuple[str, int]:
     """The roll-out that the device has a part in, and its stage; nothing if none has begun."""
     rollout = None if entry.releases is None else rollout_for(entry.groups, entry.releases)
-    return ("", 0) if rollout is None else (rollout.rollout_id, rollout.stage)
+    return _NOTHING_BEGUN if rollout is None else (rollout.rollout_id, rollout.stage)
