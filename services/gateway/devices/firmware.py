@@ -57,15 +57,23 @@ class Firmware:
         self.updates = updates
         self._directory = directory
         self._name = name
+        self._reported_at: float | None = None
+        self._connects(now)
+
+    def _connects(self, now: float) -> None:
         # What may be brought to it unasked: as it was when the device connected, but for what is to happen at once.
-        self._allowed = entry.membership
-        self._allowed_release = entry.released_version
-        self._met = _begun(entry)
+        self._allowed = self.entry.membership
+        self._allowed_release = self.entry.released_version
+        self._met = _begun(self.entry)
         self._asked: tuple[str, int, int, int] | None = None
         self._connected_at = now
-        self._reported_at: float | None = None
         self._enabled: bool | None = None
         self._forced = False
+
+    def connects_anew(self, now: float) -> None:
+        """The device begins anew in the session that it has, which counts as its next connection."""
+        self._look(now)
+        self._connects(now)
 
     @property
     def counted(self) -> int | None:

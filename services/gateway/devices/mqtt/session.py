@@ -430,7 +430,9 @@ class Session:
             effects += self.asking.due(now.s)
         effects += self._changes(now, only_held=True)
         if self._ask_at is not None and now.s >= self._ask_at:
-            effects += [Record(event) for event in self.firmware.ask(now.s)]
+            asked = self.firmware.ask(now.s)
+            self.memory.caused(len(asked), now.s)
+            effects += [Record(event) for event in asked]
             self._plan()
         if self._offer_at is not None and now.s >= self._offer_at:
             effects += self._offer(now)

@@ -345,6 +345,7 @@ class Session:
         self._describing = Describing(hello.has(POSTS_DESCRIBE), self._around.limits.describe_s)
         self._described = False
         self._hello_at = now.s
+        self.firmware.connects_anew(now.s)
         effects: list[Effect] = [*self._greeting(message), *self._reported(now)]
         effects += self._describe(self._describing.begin(now.s))
         self.may_have_changed()

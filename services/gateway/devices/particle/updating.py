@@ -98,7 +98,9 @@ class Updating:
             effects += self._tells(session)
         if self._ask_at is not None and now.s >= self._ask_at:
             self._ask_at = None
-            effects += [Record(event) for event in session.firmware.ask(now.s)]
+            asked = session.firmware.ask(now.s)
+            session.memory.caused(len(asked), now.s)
+            effects += [Record(event) for event in asked]
         if self._begin_at is not None and now.s >= self._begin_at:
             self._begin_at = None
             effects += self._begin(session, now)

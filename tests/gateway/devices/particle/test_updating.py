@@ -10,7 +10,7 @@ import pytest
 
 from services.gateway.devices.calls import FunctionCall, Probe, VariableRead
 from services.gateway.devices.firmware import SETUP_S
-from services.gateway.devices.particle import device_reading
+from services.gateway.devices.particle import device_messages, device_reading
 from services.gateway.devices.particle.device_updates import Habits, Receiver
 from services.gateway.devices.particle.events import Event
 from services.gateway.devices.particle.hello import UPDATE_APPLIED, UPDATE_EVENTS
@@ -355,3 +355,16 @@ def test_firmware_that_knows_no_such_events_is_told_none(desk: Desk, directory: 
     desk.news()
     desk.wait(5.0)
     assert events_down(desk) == []
+
+
+def test_a_device_that_begins_anew_in_its_session_gets_what_was_released_meanwhile(
+    desk: Desk, directory: ParticleDirectory
+) -> None:  # FW-4: on UDP a session may last for months
+    desk.connect(NEW, reliable=False)
+    released(directory)
+    desk.news()
+    desk.wait(5.0)
+    assert begins(desk) == []
+    desk.say(device_messages.hello(desk.id, NEW, confirmable=True))
+    desk.wait(5.0)
+    assert len(begins(desk)) == 1
