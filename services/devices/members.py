@@ -96,11 +96,12 @@ def _must_be_flashable(row: Row, wanted: changes.Changes) -> None:
     if not row["online"]:
         reason = "The device is offline: it can be flashed now only while it is online. No lock was set."
         raise Refused("device_offline", reason)
-    is_approved = any(isinstance(step, ApproveDevice) for step in wanted.steps)
-    if (row["quarantined"] or row["denied"]) and not is_approved:
+    approved = next((step for step in wanted.steps if isinstance(step, ApproveDevice)), None)
+    if (row["quarantined"] or row["denied"]) and approved is None:
         held = "was denied" if row["denied"] else "is in quarantine"
         raise Refused("device_quarantined", f"The device {held}; approve it before you flash it. No lock was set.")
-    if row["reported_product"] not in (None, row["product_id"]) and not row["forced"]:
+    is_forced = row["forced"] or (approved is not None and approved.forced)
+    if row["reported_product"] not in (None, row["product_id"]) and not is_forced:
         reason = f"The device reports product {row['reported_product']} and was not forced (DEV-3). No lock was set."
         raise Refused("product_mismatch", reason)
 

@@ -255,7 +255,7 @@ def _device(row: Row | None, event: Any, _: Recorded) -> Row | None:
 
 def _decided(row: Row, event: Any) -> Row:
     if isinstance(event, d.DeviceRemoved):
-        return _OUTSIDE if row["product_id"] == event.product_id else {}
+        return {**_OUTSIDE, "failures": 0} if row["product_id"] == event.product_id else {}
     joined: Row = {} if row["product_id"] == event.product_id else {**_OUTSIDE, "product_id": event.product_id}
     match event:
         case d.DeviceImported() | d.DeviceApproved():

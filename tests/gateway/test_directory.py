@@ -559,6 +559,8 @@ def test_what_was_tried_and_what_the_device_says_of_updates_is_known(known: Call
     assert device(directory).failures == 3
     known(d.UpdateRetryAsked(DEVICE, 1000))
     assert device(directory).failures == 0
+    known(g.UpdateFailed(DEVICE, 1000, 20, 3, "stalled", "", 3, "rollout"), d.DeviceRemoved(DEVICE, 1000))
+    assert device(directory).failures == 0  # its next product's version of that number never failed on it
 
 
 def test_failures_of_a_version_are_counted_until_it_succeeds_changes_or_is_asked_for_again(
