@@ -1,5 +1,7 @@
 """What a device counts as, what it should run and why: one pure answer for gateway, views and the dashboard.
 
+A file that somebody flashes to a device (contract 9.5) stands before this table until its one attempt is over.
+
 ================  ==========================================================  =============================
 first that fits   then the device should run                                  rules
 ================  ==========================================================  =============================
@@ -9,12 +11,15 @@ denied            nothing                                                     DE
 other_product     nothing: it reports another product and is not forced       DEV-3
 development       nothing, but a version that was flashed *now* is delivered  DEV-5, contract 7.5
 locked            the locked version                                          FW-3
-released          the version that is released for it: to one of its groups,  FW-4, contract 7.4
-                  the highest of several, or else the product's default
+released          the version that is released for it: to one of its groups,  FW-4, FW-6, contract 7.4
+                  the highest of several, or else the product's default; a
+                  roll-out there stands before the release, for a device
+                  that had its turn, or runs its version already
 nothing_released  nothing                                                     FW-4
 ================  ==========================================================  =============================
 
-``decide`` reads this table, and everything else asks it: ``target`` for the version, ``explain`` for the reason.
+``decide`` reads this table, and everything else asks it: ``target`` for the version, ``explain`` for the reason. Which
+release or roll-out is a device's says ``shared.rollouts``.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ Rule = Literal[
     "released",
     "nothing_released",
 ]
-Delivery = Literal["runs", "failing", "updating", "offline", "offered", "next_connection"]
+Delivery = Literal["runs", "failing", "updating", "offline", "not_now", "offered", "next_connection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Target:
     """The version a device should run, and because of what."""
 
     version: int
-    cause: Literal["lock", "release"]
+    cause: Literal["lock", "release", "rollout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Way:
     """What is known of the device on its way to its target.
 
     ``applies_now``: its connection is newer than the target, or the target is meant for devices that are online.
+    ``takes_updates``: it has not said that it takes none now, or is not asked.
     ``update_*`` and ``failures`` are of the version that was tried last.
     """
 
@@ -80,6 +86,7 @@ class Way:
     reported_version: int | None = None
     online: bool = False
     applies_now: bool = False
+    takes_updates: bool = True
     update_version: int | None = None
     update_state: str | None = None
     failures: int = 0
@@ -101,11 +108,6 @@ class Explanation:
         """Whether it was told to run the released version and does, or will."""
         wanted = None if self.target is None else self.target.version
         return wanted is not None and wanted == self.released_version and self.delivery != "failing"
-
-
-def released_for(groups: Iterable[str], group_releases: Mapping[str, int], default: int | None) -> int | None:
-    """The version that is released for a device in these groups, of a product whose releases these are."""
-    return max((group_releases[group] for group in groups if group in group_releases), default=default)
 
 
 def with_groups(group_releases: Mapping[str, int], version: int, groups: Iterable[str]) -> dict[str, int]:
@@ -135,8 +137,16 @@ def _held_by(membership: Membership, reported_product: int | None) -> Rule | Non
     return "other_product"
 
 
-def decide(membership: Membership, reported_product: int | None, released_version: int | None) -> Decision:
-    """The table above, from top to bottom."""
+def own_version(product_id: int | None, reported_product: int | None, reported_version: int | None) -> int | None:
+    """The version that a device reported of its product's own firmware; the same number of another product's is
+    another version (contract 7.4)."""
+    return reported_version if reported_product in (None, product_id) else None
+
+
+def decide(
+    membership: Membership, reported_product: int | None, released_version: int | None, by_rollout: bool = False
+) -> Decision:
+    """The table above, from top to bottom. ``by_rollout``: a roll-out is what the version is released by."""
     held = _held_by(membership, reported_product)
     if held is not None:
         return Decision(held, None)
@@ -147,12 +157,14 @@ def decide(membership: Membership, reported_product: int | None, released_versio
         return Decision("locked", Target(locked, "lock"))
     if released_version is None:
         return Decision("nothing_released", None)
-    return Decision("released", Target(released_version, "release"))
+    return Decision("released", Target(released_version, "rollout" if by_rollout else "release"))
 
 
-def target(membership: Membership, reported_product: int | None, released_version: int | None) -> Target | None:
+def target(
+    membership: Membership, reported_product: int | None, released_version: int | None, by_rollout: bool = False
+) -> Target | None:
     """What the device should run."""
-    return decide(membership, reported_product, released_version).target
+    return decide(membership, reported_product, released_version, by_rollout).target
 
 
 def runs_target(
@@ -163,9 +175,9 @@ def runs_target(
     return reported_version == wanted.version and reported_product in (None, membership.product_id)
 
 
-def explain(membership: Membership, released_version: int | None, way: Way) -> Explanation:
+def explain(membership: Membership, released_version: int | None, way: Way, by_rollout: bool = False) -> Explanation:
     """The decision, and how far the device is on the way to what was decided."""
-    decision = decide(membership, way.reported_product, released_version)
+    decision = decide(membership, way.reported_product, released_version, by_rollout)
     delivery = None if decision.target is None else _delivery(membership, decision.target, way)
     released = None if released_version is None else Target(released_version, "release")
     runs_released = released is not None and membership.product_id is not None and _runs(membership, released, way)
@@ -188,4 +200,6 @@ def _delivery(membership: Membership, wanted: Target, way: Way) -> Delivery:
         return "offline"
     if is_tried and way.update_state in ("started", "downloading", "downloaded", "verified"):
         return "updating"
+    if not way.takes_updates:
+        return "not_now"
     return "offered" if way.applies_now else "next_connection"

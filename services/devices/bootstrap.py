@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.devices.applying import APPLYING
+from services.devices.attempts import ATTEMPTS
 from services.devices.attribute_view import ATTRIBUTES
 from services.devices.details import DETAILS
 from services.devices.fleet import FLEET
@@ -43,7 +43,7 @@ VIEWS = (
     MISBEHAVIOURS,
     PRODUCTS,
     GATEWAYS,
-    APPLYING,
+    ATTEMPTS,
     GROUPS_VIEW,
     IMPORTS,
     IMPORT_PROBLEMS,

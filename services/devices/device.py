@@ -34,6 +34,7 @@ from shared.events.devices import (
     DeviceTokenReplaced,
     DeviceUnclaimed,
     DeviceUnlocked,
+    UpdateRetryAsked,
 )
 from shared.events.fields import KeyAlgorithm
 
@@ -53,6 +54,7 @@ Event = (
     | DeviceGrouped
     | DeviceLocked
     | DeviceUnlocked
+    | UpdateRetryAsked
     | DeviceTokenReplaced
     | DeviceKeySet
     | DeviceCertificateSet
@@ -150,6 +152,11 @@ class UnlockDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryUpdate:
+    """Try again what failed on it, however often it did (FW-7)."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplaceToken:
     """Let it authenticate with the token of this digest, and with no earlier one."""
 
@@ -196,6 +203,7 @@ Step = (
     | RegroupDevice
     | LockDevice
     | UnlockDevice
+    | RetryUpdate
     | ReplaceToken
     | SetKey
     | SetCertificate
@@ -407,6 +415,8 @@ def _step(state: Device, step: Step, device_id: str, product_id: int) -> Event |
             return DeviceLocked(device_id, product_id, version, flash) if is_new else None
         case UnlockDevice():
             return None if state.locked_version is None else DeviceUnlocked(device_id, product_id)
+        case RetryUpdate():
+            return UpdateRetryAsked(device_id, product_id)
         case ReplaceToken() | SetKey() | SetCertificate() | UnclaimDevice():
             return _let_in(state, step, device_id, product_id)
         case _:
@@ -500,6 +510,8 @@ def evolve(state: Device, event: Event) -> Device:
             return replace(state, locked_version=version)
         case DeviceUnlocked():
             return replace(state, locked_version=None)
+        case UpdateRetryAsked():
+            return state
         case _:
             return _evolve_access(state, event)
 

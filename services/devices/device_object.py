@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.devices.fleet import NEVER, NOTHING, membership
-from services.devices.products import released_version
+from services.devices.products import released
 from shared.projections.view import Row
 from shared.targets import target
 from shared.times import iso
 
 CELLULAR_PLATFORM = 10
+_UPDATE = ("version", "attempt", "cause", "state", "percent", "failures", "reason")
 
 
 def device_object(
@@ -21,10 +22,12 @@ def device_object(
     view of this name, which lists leave out; ``owner`` the owner's ``username``, and ``customer_id`` if it is one of
     the product's customers; of an owner of whom nothing is said only the id is shown.
 
-    ``firmware_update`` is an addition to the contract: the last attempt at an update and its fate (FW-7), or null.
+    ``firmware_update`` is an addition to the contract: the last attempt at an update and its fate (FW-7), or null; its
+    ``id`` is the same in all events of the attempt.
     """
     platform_id = _platform(product, details)
-    wanted = target(membership(row), row["reported_product"], released_version(product, row))
+    standing = released(product, row)
+    wanted = target(membership(row), row["reported_product"], standing.version)
     heard_at = row["last_heard_at"]
     return {
         "id": row["device_id"],
@@ -51,8 +54,8 @@ def device_object(
         "status": "normal",
         "cellular": platform_id == CELLULAR_PLATFORM,
         "last_app": None,
-        "firmware_updates_enabled": True,
-        "firmware_updates_forced": False,
+        "firmware_updates_enabled": row["updates_said"] not in ("disabled", "disabled_forced"),
+        "firmware_updates_forced": row["updates_said"] in ("forced", "disabled_forced"),
         "firmware_update": _update(row),
     }
 
@@ -76,4 +79,5 @@ def _platform(product: Row | None, details: Row | None) -> int | None:
 def _update(row: Row) -> dict[str, Any] | None:
     if row["update_version"] is None:
         return None
-    return {name: row[f"update_{name}"] for name in ("version", "attempt", "state", "percent", "failures", "reason")}
+    attempt_id = f"{row['device_id']}-{row['update_version']}-{row['update_attempt']}"
+    return {"id": attempt_id, **{name: row[f"update_{name}"] for name in _UPDATE}}

@@ -7,7 +7,7 @@ older session never overrides a newer one, and an offline fact counts only for t
 ``causes`` holds the positions of the gateways' events that made the row what it is, for ``why``: ``presence`` and
 ``session`` (the connection that it is about), ``version`` (the report) and ``version_update`` (the start of the attempt
 that brought it), ``update`` (the last fact of the last attempt) and ``update_started``, ``flash`` (the file that
-somebody wanted on it last). One column, so that an import
+somebody wanted on it last), ``turn`` (that it got in a roll-out). One column, so that an import
 pays for as few as can be; None until a gateway saw the device. What lists neither show nor filter by is in the views
 ``details`` and ``attributes``. Longer than most modules: one row, one fold.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 from shared.events import devices as d
 from shared.events import gateway as g
+from shared.events import rollouts as r
 from shared.ids import NO_VERSION
 from shared.projections.view import Counter, Key, Row, View
 from shared.store.port import Recorded
@@ -42,6 +43,7 @@ _OUTSIDE: Row = {
     "locked_version": None,
     "flash_pending": False,
     "owner_id": None,
+    "turn": None,
 }
 _NOT_HEARD: Row = {"last_heard_at": None, "last_address": None}
 _NO_UPDATE: Row = {
@@ -51,6 +53,7 @@ _NO_UPDATE: Row = {
     "update_percent": None,
     "update_failures": 0,
     "update_reason": None,
+    "update_cause": None,
 }
 _UNSEEN: Row = {
     "reported_product": None,
@@ -63,10 +66,13 @@ _UNSEEN: Row = {
     "session": None,
     "connected_at": NEVER,
     "protocol": None,
+    "updates_said": None,
     "causes": None,
     **_NOT_HEARD,
     **_NO_UPDATE,
 }
+_SAID = {(True, False): None, (False, False): "disabled", (False, True): "disabled_forced", (True, True): "forced"}
+"""What a device declared of updates, as ``updates_said``; None also when it declared nothing."""
 
 _DECISIONS = (
     d.DeviceImported,
@@ -80,19 +86,30 @@ _DECISIONS = (
     d.DeviceGrouped,
     d.DeviceLocked,
     d.DeviceUnlocked,
+    d.UpdateRetryAsked,
     d.DeviceClaimed,
     d.DeviceUnclaimed,
 )
 _SESSIONS = (g.DeviceConnected, g.SessionReplaced, g.DeviceDisconnected)
 _UPDATES = (g.UpdateStarted, g.UpdateAdvanced, g.UpdateInterrupted, g.UpdateSucceeded, g.UpdateFailed)
+_TURNS = (r.RolloutTurnsGiven, r.RolloutTurnsEnded)
 
 
 def _keys(event: Any) -> Iterable[Key]:
-    return ((event.device_id,),)
+    match event:
+        case r.RolloutTurnsGiven():
+            return [(device_id,) for device_id in dict.fromkeys((*event.devices, *event.again))]
+        case r.RolloutTurnsEnded():
+            ended = (*event.succeeded, *event.failed, *event.dark, *event.left)
+            return [(device_id,) for device_id in dict.fromkeys(ended)]
+        case _:
+            return ((event.device_id,),)
 
 
 def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
-    """The device after the event."""
+    """The device after the event; the turns of roll-outs mean nothing to one that nobody has heard of."""
+    if row is None and isinstance(event, _TURNS):
+        return None
     before: Row = row or {"device_id": event.device_id, **_OUTSIDE, **_UNSEEN}
     changes = _CHANGES[type(event)](before, event, recorded)
     if row is not None and changes.items() <= row.items():
@@ -125,6 +142,8 @@ def _decided(row: Row, event: Any, _: Recorded) -> Row:
             lock: Row = {"locked_version": version, "flash_pending": pending}
             # locking it anew is the team's word to try this version again (FW-7), as the gateways' directory has it
             return {**lock, "update_failures": 0} if version == row["update_version"] else lock
+        case d.UpdateRetryAsked():
+            return {"update_failures": 0}
         case d.DeviceClaimed(_, _, owner_id):
             return {"owner_id": owner_id}
         case d.DeviceUnclaimed():
@@ -135,7 +154,8 @@ def _decided(row: Row, event: Any, _: Recorded) -> Row:
 
 def _left(row: Row) -> Row:
     """The next product's team learns nothing of its time with this one (DEV-8); what it is now, it stays."""
-    kept = {name: at for name, at in (row["causes"] or {}).items() if name not in ("update", "update_started")}
+    ended = ("update", "update_started", "turn")
+    kept = {name: at for name, at in (row["causes"] or {}).items() if name not in ended}
     return {**_OUTSIDE, **_NO_UPDATE, **({} if row["online"] else _NOT_HEARD), "causes": kept or None}
 
 
@@ -212,6 +232,7 @@ def _updated(row: Row, event: Any, recorded: Recorded) -> Row:
         **_heard(row, recorded),
         "update_version": event.version,
         "update_attempt": event.attempt,
+        "update_cause": _cause(row, event),
         "causes": _update_caused(row, event, recorded),
     }
     if row["update_version"] != event.version:  # FW-7 counts the failures of one version
@@ -231,6 +252,13 @@ def _updated(row: Row, event: Any, recorded: Recorded) -> Row:
             return {**attempt, **done, "update_reason": None, "update_failures": 0}
 
 
+def _cause(row: Row, event: Any) -> str | None:
+    """That of the attempt: most of its events do not say it, and old ones never did."""
+    cause: str | None = getattr(event, "cause", None)
+    is_known = (row["update_version"], row["update_attempt"]) == (event.version, event.attempt)
+    return cause if cause is not None else row["update_cause"] if is_known else None
+
+
 def _update_caused(row: Row, event: Any, recorded: Recorded) -> dict[str, int]:
     if isinstance(event, g.UpdateStarted):
         return _caused(row, recorded, "update", "update_started")
@@ -247,12 +275,26 @@ def _flashed(row: Row, event: g.FlashAsked, recorded: Recorded) -> Row:
     return {"causes": _caused(row, recorded, "flash")}
 
 
+def _declared(row: Row, event: g.UpdatesDeclared, recorded: Recorded) -> Row:
+    return {**_heard(row, recorded), "updates_said": _SAID[event.enabled, event.forced]}
+
+
+def _turned(row: Row, event: Any, recorded: Recorded) -> Row:
+    if row["product_id"] != event.product_id:
+        return {}
+    if isinstance(event, r.RolloutTurnsGiven):
+        return {"turn": event.rollout_id, "causes": _caused(row, recorded, "turn")}
+    return {"turn": None} if row["turn"] == event.rollout_id else {}
+
+
 _CHANGES: Mapping[type, Callable[[Row, Any, Recorded], Row]] = {
     **dict.fromkeys(_DECISIONS, _decided),
     **dict.fromkeys(_SESSIONS, _present),
     g.FirmwareReported: _reported,
     g.FlashAsked: _flashed,
+    g.UpdatesDeclared: _declared,
     **dict.fromkeys(_UPDATES, _updated),
+    **dict.fromkeys(_TURNS, _turned),
 }
 
 
@@ -267,6 +309,12 @@ def membership(row: Row) -> Membership:
         locked_version=row["locked_version"],
         flash_pending=row["flash_pending"],
     )
+
+
+def takes_updates(row: Row) -> bool:
+    """Whether the device has not said *not now*."""
+    said: str | None = row["updates_said"]
+    return said != "disabled"
 
 
 def devices_scope(product_id: int) -> str:
@@ -311,7 +359,7 @@ def tally(row: Row) -> Iterable[Counter]:
 
 FLEET = View(
     name="fleet",
-    version=7,
+    version=8,
     key=("device_id",),
     columns={
         "device_id": str,
@@ -344,9 +392,12 @@ FLEET = View(
         "update_percent": int,
         "update_failures": int,
         "update_reason": str,
+        "update_cause": str,
+        "updates_said": str,
+        "turn": str,
         "causes": dict,
     },
-    events=(*_DECISIONS, *_SESSIONS, g.FirmwareReported, g.FlashAsked, *_UPDATES),
+    events=(*_DECISIONS, *_SESSIONS, g.FirmwareReported, g.FlashAsked, g.UpdatesDeclared, *_UPDATES, *_TURNS),
     keys=_keys,
     fold=fold,
     counted=(

@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from services.devices.changes import group_names
 from services.devices.fleet import FLEET, NOTHING, membership
-from services.devices.products import PRODUCTS, released_version
+from services.devices.products import NOTHING_RELEASED, PRODUCTS, released_version
 from shared.bus.providers import WorkerViews
+from shared.events.firmware import FirmwareReleased, FirmwareReleasedToGroups
 from shared.projections.view import Row
-from shared.targets import decide, runs_target, with_groups
+from shared.releases import fold_releases
+from shared.targets import decide, runs_target
 
 _DECIDED_BY = (
     "product_id",
@@ -27,6 +29,7 @@ _DECIDED_BY = (
     "reported_product",
     "reported_version",
     "shown_version",
+    "turn",
 )
 """Devices that are alike in these are counted by the database and judged once."""
 
@@ -42,7 +45,7 @@ def update_impact(
     found: Counter[int | None] = Counter()
     with views.read() as connection:
         known = connection.execute(sa.select(products).where(products.c.product_id == product_id)).mappings().first()
-        product = released_instead(None if known is None else dict(known), version, product_default, groups)
+        product = released_instead(product_id, None if known is None else dict(known), version, product_default, groups)
         for row in connection.execute(query).mappings():
             if _would_update(dict(row), version, released_version(product, dict(row))):
                 found[None if row["shown_version"] == NOTHING else row["shown_version"]] += row["n"]
@@ -50,14 +53,16 @@ def update_impact(
     return {"total": found.total(), "by_version": by_version}
 
 
-def released_instead(product: Row | None, version: int, product_default: bool, groups: Sequence[str]) -> Row:
+def released_instead(
+    product_id: int, product: Row | None, version: int, product_default: bool, groups: Sequence[str]
+) -> Row:
     """The row of a product as it would be then."""
-    before = product or {"released_version": None, "group_releases": {}}
-    names = group_names(groups)
-    return {
-        "released_version": version if product_default else before["released_version"],
-        "group_releases": with_groups(before["group_releases"], version, names) if names else before["group_releases"],
-    }
+    row, names = product or NOTHING_RELEASED, group_names(groups)
+    if product_default:
+        row = fold_releases(row, FirmwareReleased(product_id, version, row["released_version"], False))
+    if names:
+        row = fold_releases(row, FirmwareReleasedToGroups(product_id, version, sorted(names), [], False))
+    return row
 
 
 def _would_update(row: Row, version: int, released: int | None) -> bool:

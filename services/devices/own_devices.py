@@ -7,16 +7,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.devices.details import DETAILS
-from services.devices.device import NOT_A_MEMBER
 from services.devices.device_object import device_object
 from services.devices.fleet import FLEET
 from services.devices.products import PRODUCTS
 from shared.bus.providers import WorkerViews
-from shared.errors import NotFound
 from shared.projections.view import Row, View
 
 MAX_DEVICES = 1_000
 """Devices of one account that are listed, the newest connections first."""
+MAX_NAMESAKES = 100
+"""Devices of one account and one name that are told."""
 
 
 def list_own_devices(views: WorkerViews, account_id: str) -> dict[str, Any]:
@@ -33,18 +33,18 @@ def list_own_devices(views: WorkerViews, account_id: str) -> dict[str, Any]:
     }
 
 
-def find_own_device(views: WorkerViews, account_id: str, name: str, product_id: int | None = None) -> dict[str, Any]:
-    """The device, of this product or of any, that its owner calls so; of several the one with the lowest ID. Raises
-    ``NotFound``."""
+def find_own_devices(views: WorkerViews, account_id: str, name: str, product_id: int | None = None) -> dict[str, Any]:
+    """The IDs of the devices, of this product or of any, that their owner calls so, the lowest first, at most
+    ``MAX_NAMESAKES``."""
     fleet = views.table(FLEET)
     called = sa.select(fleet.c.device_id).where(fleet.c.owner_id == account_id, fleet.c.name == name)
     if product_id is not None:
         called = called.where(fleet.c.product_id == product_id)
+    if not name:
+        return {"device_ids": []}
     with views.read() as connection:
-        found = connection.execute(called.order_by(fleet.c.device_id).limit(1)).scalar()
-    if found is None or not name:
-        raise NotFound(NOT_A_MEMBER)
-    return {"device_id": found}
+        found = connection.execute(called.order_by(fleet.c.device_id).limit(MAX_NAMESAKES)).scalars().all()
+    return {"device_ids": list(found)}
 
 
 def _by_key(views: WorkerViews, connection: sa.Connection, view: View, key: str, wanted: set[Any]) -> dict[Any, Row]:

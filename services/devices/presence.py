@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from services.devices.applying import APPLYING, GIVEN_UP_AFTER, unfinished
+from services.devices.attempts import ATTEMPTS, GIVEN_UP_AFTER, unfinished
 from services.devices.fleet import FLEET, SESSIONS_SCOPE
 from services.devices.gateways import GATEWAYS, is_over, missed_lease
 from shared.clock import Clock
@@ -43,6 +43,7 @@ COLUMNS = (
     "update_attempt",
     "update_state",
     "update_percent",
+    "update_cause",
 )
 UNDER_WAY = ("started", "downloading", "downloaded", "verified")
 """States of an attempt that ends with the connection."""
@@ -162,13 +163,13 @@ class Presence:
         return ended
 
     def _end_attempts(self) -> None:
-        """Of devices that never came back from applying an update, a page at a time."""
-        applying, fleet = self._database.table(APPLYING), self._database.table(FLEET)
+        """Of which nothing is heard any more, a page at a time."""
+        attempts, fleet = self._database.table(ATTEMPTS), self._database.table(FLEET)
         query = (
-            sa.select(applying, fleet.c.update_failures)
-            .join_from(applying, fleet, applying.c.device_id == fleet.c.device_id)
-            .where(applying.c.began_at < self._clock() - GIVEN_UP_AFTER)
-            .order_by(applying.c.began_at)
+            sa.select(attempts, fleet.c.update_failures)
+            .join_from(attempts, fleet, attempts.c.device_id == fleet.c.device_id)
+            .where(attempts.c.told_at < self._clock() - GIVEN_UP_AFTER)
+            .order_by(attempts.c.told_at)
             .limit(PAGE)
         )
         with self._database.connect() as connection:
@@ -177,7 +178,7 @@ class Presence:
             self._store.append(LOST_UPDATES, self._version(LOST_UPDATES), [self._unfinished(row) for row in rows])
 
     def _unfinished(self, row: Row) -> New:
-        which = (row["device_id"], row["version"], row["attempt"], row["began_at"].isoformat())
+        which = (row["device_id"], row["version"], row["attempt"], row["told_at"].isoformat())
         return self._new(unfinished(row, row["update_failures"]), "update-unfinished", *which)
 
     def _version(self, stream: str) -> int | Expected:
@@ -216,6 +217,7 @@ class Presence:
                 row["update_version"],
                 row["update_attempt"],
                 row["update_percent"] or 0,
+                row["update_cause"],
             )
             which = (row["gateway"], row["epoch"], row["device_id"], row["update_version"], row["update_attempt"])
             ended.append(self._new(event, "update-lost", *which))

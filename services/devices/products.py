@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from shared.events.firmware import FirmwareReleased, FirmwareReleasedToGroups, ReleaseWithdrawn
 from shared.events.orgs import ProductCreated
 from shared.projections.view import Key, Row, View
+from shared.releases import AT_FIRST, COLUMNS, RELEASE_EVENTS, fold_releases, releases_of
+from shared.rollouts import Part, Standing, part_in, standing
 from shared.store.port import Recorded
-from shared.targets import released_for, with_groups
+from shared.targets import own_version
 
-_AT_FIRST: Row = {"platform_id": None, "released_version": None, "group_releases": {}}
+NOTHING_RELEASED: Row = {"platform_id": None, **AT_FIRST}
+"""A product of which nothing was heard yet."""
 
 
 def _keys(event: Any) -> Iterable[Key]:
@@ -20,33 +22,41 @@ def _keys(event: Any) -> Iterable[Key]:
 
 def fold(row: Row | None, event: Any, _: Recorded) -> Row | None:
     """The product after the event."""
-    before: Row = row or {"product_id": event.product_id, **_AT_FIRST}
-    match event:
-        case ProductCreated():
-            return {**before, "platform_id": event.platform_id}
-        case FirmwareReleased():
-            return {**before, "released_version": event.version}
-        case ReleaseWithdrawn():
-            return {**before, "released_version": None}
-        case FirmwareReleasedToGroups():
-            releases = with_groups(before["group_releases"], event.version, event.groups)
-            return {**before, "group_releases": releases}
-    return row
+    before: Row = row or {"product_id": event.product_id, **NOTHING_RELEASED}
+    if isinstance(event, ProductCreated):
+        return {**before, "platform_id": event.platform_id}
+    return {**before, **fold_releases(before, event)}
+
+
+def released(product: Row | None, device: Row) -> Standing:
+    """What is released for a device of the fleet; ``product`` is the row of its product."""
+    if product is None:
+        return Standing(None)
+    return standing(device["groups"], releases_of(product), _version(device), device["turn"])
 
 
 def released_version(product: Row | None, device: Row) -> int | None:
-    """The version that is released for a device of the fleet; ``product`` is the row of its product."""
-    if product is None:
+    """The version of that."""
+    return released(product, device).version
+
+
+def rollout_part(product: Row | None, device: Row) -> Part | None:
+    """The device's part in what is being rolled out in its product."""
+    if product is None or not product["rollouts"]:
         return None
-    return released_for(device["groups"], product["group_releases"], product["released_version"])
+    return part_in(device["device_id"], device["groups"], releases_of(product), _version(device), device["turn"])
+
+
+def _version(device: Row) -> int | None:
+    return own_version(device["product_id"], device["reported_product"], device["reported_version"])
 
 
 PRODUCTS = View(
     name="products",
-    version=2,
+    version=3,
     key=("product_id",),
-    columns={"product_id": int, "platform_id": int, "released_version": int, "group_releases": dict},
-    events=(ProductCreated, FirmwareReleased, FirmwareReleasedToGroups, ReleaseWithdrawn),
+    columns={"product_id": int, "platform_id": int, **COLUMNS},
+    events=(ProductCreated, *RELEASE_EVENTS),
     keys=_keys,
     fold=fold,
 )

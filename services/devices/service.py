@@ -117,8 +117,8 @@ class DevicesService:
         return own_devices.list_own_devices(self.views, account_id)
 
     @rpc(expected_exceptions=FlotillaError)
-    def find_own_device(self, account_id: str, name: str, product_id: int | None = None) -> dict[str, Any]:
-        return own_devices.find_own_device(self.views, account_id, name, product_id)
+    def find_own_devices(self, account_id: str, name: str, product_id: int | None = None) -> dict[str, Any]:
+        return own_devices.find_own_devices(self.views, account_id, name, product_id)
 
     @rpc(expected_exceptions=FlotillaError)
     def update_device(self, product_id: int, device_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +130,10 @@ class DevicesService:
         self, product_id: int, device_ids: Sequence[str], action: str, options: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         return bulk.act(self.streams, product_id, device_ids, action, options or {})
+
+    @rpc(expected_exceptions=FlotillaError)
+    def retry_update(self, product_id: int, device_id: str) -> dict[str, Any]:
+        return members.retry_update(self.streams, self.views, product_id, device_id)
 
     @rpc(expected_exceptions=FlotillaError)
     def remove_device(self, product_id: int, device_id: str, deny: bool = False) -> dict[str, Any]:

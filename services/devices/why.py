@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from services.devices.device import NOT_A_MEMBER
 from services.devices.fleet import FLEET
 from services.devices.members import known_id
-from services.devices.products import PRODUCTS, released_version
+from services.devices.products import PRODUCTS, released, rollout_part
 from services.devices.why_links import Found, Names, link
 from services.devices.why_rule import rule_object
 from services.devices.why_story import Aspect, Facts, aspects, explanation
@@ -55,7 +55,9 @@ def why(store: EventStore, views: WorkerViews, emails: Emails, product_id: int |
     return {
         "id": device_id,
         "product_id": present.row["product_id"] if product_id is None else product_id,
-        "rule": rule_object(explanation(facts), present.row["reported_product"]) if facts.is_theirs else None,
+        "rule": rule_object(explanation(facts), present.row["reported_product"], facts.part)
+        if facts.is_theirs
+        else None,
         "aspects": [_aspect_object(aspect, chain, names) for aspect, chain in told],
         "cut": trail.is_cut,
     }
@@ -84,9 +86,9 @@ def _facts(trail: Trail, present: _Present, product_id: int | None) -> Facts:
         return Facts(row, is_theirs, decisions)
     seen = {name: trail.at(position) for name, position in (row["causes"] or {}).items()}
     known = {name: found for name, found in seen.items() if found is not None}
-    released = released_version(present.product, row)
+    stands, part = released(present.product, row), rollout_part(present.product, row)
     releases = [] if row["product_id"] is None else trail.releases(row["product_id"], present.products_at)
-    return Facts(row, is_theirs, decisions, released, releases, known, trail.ending(known.get("presence")))
+    return Facts(row, is_theirs, decisions, stands, part, releases, known, trail.ending(known.get("presence")))
 
 
 def _names(emails: Emails, chain: Sequence[Found]) -> Names:

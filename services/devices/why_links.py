@@ -10,6 +10,7 @@ from typing import Any
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
+from shared.events import rollouts as r
 from shared.events import transfers as t
 from shared.times import iso
 
@@ -79,6 +80,18 @@ def text(event: Any, who: str) -> str:
             | f.ReleaseWithdrawn()
         ):
             return _of_firmware(event, by)
+        case (
+            r.RolloutPlanned()
+            | r.RolloutStageBegan()
+            | r.RolloutApproved()
+            | r.RolloutPaused()
+            | r.RolloutResumed()
+            | r.RolloutCancelled()
+            | r.RolloutRolledBack()
+            | r.RolloutCompleted()
+            | r.RolloutTurnsGiven()
+        ):
+            return _of_rollouts(event, by)
         case g.DeviceConnected() | g.SessionReplaced() | g.DeviceDisconnected() | g.FirmwareReported():
             return _of_sessions(event)
         case g.GatewayStarted() | g.GatewayStopped() | g.GatewayLost():
@@ -87,7 +100,7 @@ def text(event: Any, who: str) -> str:
             return f"the file {event.file_name} with version {event.version} was flashed to it{by}"
         case g.UpdateStarted() | g.UpdateAdvanced() | g.UpdateInterrupted() | g.UpdateSucceeded() | g.UpdateFailed():
             return _of_updates(event)
-        case d.DeviceLocked() | d.DeviceUnlocked() | d.DevelopmentMarked():
+        case d.DeviceLocked() | d.DeviceUnlocked() | d.DevelopmentMarked() | d.UpdateRetryAsked():
             return _of_targets(event, by)
         case d.DeviceClaimed() | d.DeviceUnclaimed() | g.ClaimPresented() | g.ClaimOpened() | t.TransferAccepted():
             return _of_owners(event, by)
@@ -135,8 +148,10 @@ def _of_owners(
             return f"asked to be claimed by {whom}, until {iso(event.until)} (CUS-5)"
 
 
-def _of_targets(event: d.DeviceLocked | d.DeviceUnlocked | d.DevelopmentMarked, by: str) -> str:
+def _of_targets(event: d.DeviceLocked | d.DeviceUnlocked | d.DevelopmentMarked | d.UpdateRetryAsked, by: str) -> str:
     match event:
+        case d.UpdateRetryAsked():
+            return f"what failed is to be tried again{by}: earlier failures count no more (FW-7)"
         case d.DeviceLocked():
             when = "to be flashed at once" if event.flash else "to be flashed at its next connection"
             return f"locked to version {event.version}{by}, {when} (FW-3)"
@@ -162,6 +177,35 @@ def _of_firmware(event: Any, by: str) -> str:
             return f"version {event.version} released to {groups}{by}"
         case _:
             return f"version {event.version} withdrawn{by}: nothing is released (FW-4)"
+
+
+def _of_rollouts(event: Any, by: str) -> str:
+    rollout = f"roll-out {event.rollout_id}"
+    match event:
+        case r.RolloutPlanned():
+            whom = f"devices in {', '.join(event.groups)}" if event.groups else "all"
+            return f"{rollout} of version {event.version} to {whom} was planned{by} (FW-6)"
+        case r.RolloutApproved():
+            return f"stage {event.stage + 1} of {rollout} was approved{by}"
+        case r.RolloutStageBegan():
+            return f"stage {event.stage + 1} of {rollout} began (FW-6)"
+        case r.RolloutPaused():
+            return f"{rollout} was paused{_gate(event, by)}"
+        case r.RolloutResumed():
+            return f"{rollout} goes on{by}"
+        case r.RolloutCancelled():
+            return f"{rollout} was cancelled{by}: whoever runs its version keeps it"
+        case r.RolloutRolledBack():
+            return f"{rollout} was rolled back{_gate(event, by)}"
+        case r.RolloutCompleted():
+            return f"{rollout} is complete: its version is a release"
+        case _:
+            return f"it had its turn in {rollout}, in stage {event.stage + 1} (FW-6)"
+
+
+def _gate(event: r.RolloutPaused | r.RolloutRolledBack, by: str) -> str:
+    told = f": {event.reason}" if event.reason else ""
+    return f"{by}{told}" if event.gate is None else f" by gate {event.gate}{told}"
 
 
 def _of_sessions(event: Any) -> str:
@@ -192,6 +236,7 @@ def _of_gateways(event: Any) -> str:
 _BECAUSE = {
     "lock": "it is locked to it (FW-3)",
     "release": "it is released (FW-4)",
+    "rollout": "it had its turn in the roll-out of it (FW-6)",
     "file": "somebody flashes it a file that carries it",
 }
 

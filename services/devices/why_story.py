@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.devices.fleet import NEVER, NOTHING, membership
+from services.devices.fleet import NEVER, NOTHING, membership, takes_updates
 from services.devices.why_links import Found
 from services.devices.why_rule import rule_text
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
+from shared.events import rollouts as r
 from shared.projections.view import Row
+from shared.rollouts import Part, Standing
 from shared.targets import Explanation, Way, explain
 from shared.times import iso
 
@@ -39,7 +41,19 @@ _HOLDS = {
     "locked": _LOCKS,
 }
 """What puts a device under a rule; the last of these events did."""
-_UPDATE = ("version", "attempt", "state", "percent", "failures", "reason")
+_UPDATE = ("version", "attempt", "cause", "state", "percent", "failures", "reason")
+_STEPS = (
+    r.RolloutPlanned,
+    r.RolloutApproved,
+    r.RolloutStageBegan,
+    r.RolloutPaused,
+    r.RolloutResumed,
+    r.RolloutCancelled,
+    r.RolloutRolledBack,
+)
+"""What was decided of a roll-out, as far as it matters to one device."""
+MOST_STEPS = 6
+"""The newest that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +70,17 @@ class Aspect:
 class Facts:
     """All that a story is told from, as whoever asks may see it.
 
-    ``row`` is that of the view ``fleet``, ``decisions`` the device's stream and ``releases`` that of its product's
-    firmware, the oldest first; ``seen`` the events behind ``row["causes"]``; ``ending`` what ended the gateway whose
-    end ended the device's connection. Not ``is_theirs``: it is no member any more of the product whose team asks.
+    ``row`` is that of the view ``fleet``; ``released`` is what is released for it, ``part`` its part in a roll-out.
+    ``decisions`` is the device's stream and ``releases`` that of its product's firmware, the oldest first; ``seen`` the
+    events behind ``row["causes"]``; ``ending`` what ended the gateway whose end ended the device's connection. Not
+    ``is_theirs``: it is no member any more of the product whose team asks.
     """
 
     row: Row
     is_theirs: bool
     decisions: Sequence[Found]
-    released_version: int | None = None
+    released: Standing = Standing(None)
+    part: Part | None = None
     releases: Sequence[Found] = ()
     seen: Mapping[str, Found] = field(default_factory=dict)
     ending: Found | None = None
@@ -85,18 +101,21 @@ def explanation(facts: Facts) -> Explanation:
         reported_version=row["reported_version"],
         online=row["online"],
         applies_now=_applies_now(facts),
+        takes_updates=takes_updates(row) or row["flash_pending"],
         update_version=row["update_version"],
         update_state=row["update_state"],
         failures=row["update_failures"],
     )
-    return explain(membership(row), facts.released_version, way)
+    return explain(membership(row), facts.released.version, way, facts.released.rollout is not None)
 
 
 def _applies_now(facts: Facts) -> bool:
     if facts.row["flash_pending"]:
         return True
     locked = facts.row["locked_version"] is not None
-    source = _last(facts.present, _LOCKS) if locked else _release(facts, facts.released_version)
+    if facts.released.at_once and not locked:  # it had its turn, or has to go back
+        return True
+    source = _last(facts.present, _LOCKS) if locked else _release(facts, facts.released.version)
     if source is None:
         return True
     session = facts.row["causes"] and facts.row["causes"].get("session")
@@ -199,10 +218,23 @@ def _update(facts: Facts) -> Aspect:
 def _target(facts: Facts) -> Aspect:
     told = explanation(facts)
     value = None if told.target is None else {"version": told.target.version, "cause": told.target.cause}
-    chain = _behind_rule(facts, told)
+    chain = [*_behind_rule(facts, told), *_behind_part(facts, told)]
     if told.delivery in ("failing", "updating"):
         chain = [*chain, *_known(facts.seen.get("update"))]
-    return Aspect("target", value, rule_text(told, facts.row["reported_product"]), chain)
+    return Aspect("target", value, rule_text(told, facts.row["reported_product"], facts.part), chain)
+
+
+def _behind_part(facts: Facts, told: Explanation) -> list[Found]:
+    """What was decided of the roll-out that the device has a part in, and its turn; nothing where another rule
+    stands before releases."""
+    part = facts.part
+    if part is None or told.rule not in ("released", "nothing_released"):
+        return []
+    rollout_id = part.rollout.rollout_id
+    steps = [one for one in facts.releases if isinstance(one.event, _STEPS) and one.event.rollout_id == rollout_id]
+    turn = facts.seen.get("turn")
+    is_its = turn is not None and turn.event.rollout_id == rollout_id
+    return [*steps[-MOST_STEPS:], *_known(turn if is_its else None)]
 
 
 def _behind_rule(facts: Facts, told: Explanation) -> list[Found]:
@@ -229,9 +261,18 @@ def _asked(facts: Facts, started: Found | None) -> Found | None:
         is_behind = asked is None or asked.position > started.position
         return None if is_behind else asked
     attempt, is_lock = started.event, started.event.cause == "lock"
+    if attempt.cause == "rollout":
+        return _turn_before(facts, started)
     told, kinds = (facts.decisions, (d.DeviceLocked,)) if is_lock else (facts.releases, _RELEASES)
     before = [found for found in told if found.position < started.position and isinstance(found.event, kinds)]
     return next((found for found in reversed(before) if found.event.version == attempt.version), None)
+
+
+def _turn_before(facts: Facts, started: Found) -> Found | None:
+    """The turn that brought an attempt about, as far as it is known: only the last one is."""
+    turn = facts.seen.get("turn")
+    is_before = turn is not None and turn.position < started.position and turn.event.version == started.event.version
+    return turn if is_before else None
 
 
 def _release(facts: Facts, version: int | None) -> Found | None:

@@ -20,6 +20,7 @@ from shared.errors import NotFound
 from shared.events.contracts import Registry, UnknownEvent
 from shared.events.gateway import DeviceDisconnected, GatewayLost, GatewayStarted, GatewayStopped
 from shared.events.metadata import metadata
+from shared.events.rollouts import RolloutTurnsGiven
 from shared.ids import record_id
 from shared.store.port import EventStore, Position, Recorded, StreamNotFound, StreamTombstoned
 
@@ -61,7 +62,7 @@ class Trail:
         except NotFound:
             self.is_cut = True
             return None
-        return found if found is not None and getattr(found.event, "device_id", None) == self._device_id else None
+        return found if found is not None and _is_of(found.event, self._device_id) else None
 
     def ending(self, ended: Found | None) -> Found | None:
         """What ended the run of a gateway that could not end this session itself (DEV-7)."""
@@ -141,6 +142,12 @@ class Trail:
             place=meta.causation_place,
             source=meta.source,
         )
+
+
+def _is_of(event: object, device_id: str) -> bool:
+    if isinstance(event, RolloutTurnsGiven):
+        return device_id in event.devices or device_id in event.again
+    return getattr(event, "device_id", None) == device_id
 
 
 def _ends(event: object, epoch: int) -> bool:

@@ -12,7 +12,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -20,6 +22,7 @@ from urllib.parse import quote
 from services.gateway.attribute_views import DESIRED
 from services.gateway.directory_views import AUTHORITIES, DEVICES, IMPORTS, PRODUCTS, VIEWS
 from services.gateway.entries import (
+    NOTHING_TRIED,
     AuthorityEntry,
     DesiredEntry,
     DeviceEntry,
@@ -39,8 +42,10 @@ from shared.projections.database import Database
 from shared.projections.history import History
 from shared.projections.projector import Projector
 from shared.projections.view import Key, View
+from shared.releases import releases_of
+from shared.rollouts import Releases, released_to
 from shared.store.port import EventStore, Position
-from shared.targets import Membership, released_for
+from shared.targets import Membership
 
 OnChange = Callable[[frozenset[str], frozenset[int]], None]
 OnImport = Callable[[str], None]
@@ -53,6 +58,8 @@ _WAITERS = 32
 
 _LOCK_WAIT_S = 0.1
 """Readers of a WAL hardly ever wait; if one must, the whole loop does."""
+_PRODUCTS_KEPT = 256
+"""Products whose releases are kept decoded."""
 _LONGEST_NUMBER = 18
 """Digits that surely fit the database's integers."""
 
@@ -84,7 +91,8 @@ _DEVICE = """SELECT d.device_id, d.product_id, d.forced, d.quarantined, d.denied
   d.flash_pending, d.reported_product, d.reported_version, d.reported_title, d.reported_text, d.ever_reported,
   p.released_version, d.attempt_version, d.attempts, d.failures, d.recorded_product, d.owner_id, d.key_algorithm,
   d.public_key, d.certificate, d.name, d.attempt_applying, d.ever_updated,
-  d.groups, p.group_releases, d.flash
+  d.groups, p.group_releases, p.rollouts, d.flash, d.turn, d.turns_ended, d.attempt_cause, d.tried,
+  d.updates_enabled, d.updates_forced
   FROM devices d LEFT JOIN products p ON p.product_id = d.product_id WHERE """
 _DEVICE_BY_ID = _DEVICE + "d.device_id = ?"
 _DEVICE_BY_TOKEN = _DEVICE + "d.token_digest = ?"
@@ -334,16 +342,22 @@ def _product(row: Any) -> ProductEntry | None:
     return ProductEntry(*(*row[:7], *map(bool, row[7:10]), *row[10:13], bool(row[13]), *row[14:16], bool(row[16])))
 
 
-def _released(default: int | None, groups: str, group_releases: str | None) -> int | None:
-    """Nearly all devices are in no group, or in none that anything is released to: then nothing is decoded."""
-    if group_releases in (None, "{}") or groups == "[]":
-        return default
-    return released_for(json.loads(groups), json.loads(str(group_releases)), default)
+@lru_cache(maxsize=_PRODUCTS_KEPT)
+def _releases(default: int | None, group_releases: str, rollouts: str) -> Releases:
+    """What is released in a product, by its row; decoded once for all of its devices."""
+    row = {"group_releases": json.loads(group_releases), "rollouts": json.loads(rollouts)}
+    return releases_of({**row, "released_version": default})
 
 
 def _device(row: Any) -> DeviceEntry | None:
     if row is None:
         return None
+    groups = () if row[25] == "[]" else tuple(json.loads(row[25]))
+    released, releases = row[13], None
+    if row[26] is not None and (row[26], row[27]) != ("{}", "[]"):
+        of_product = _releases(row[13], row[26], row[27])
+        released = released_to(groups, replace(of_product, rollouts=()), None, None) if groups else row[13]
+        releases = of_product if of_product.rollouts else None
     return DeviceEntry(
         row[0],
         Membership(row[1], bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), row[6], bool(row[7])),
@@ -352,14 +366,20 @@ def _device(row: Any) -> DeviceEntry | None:
         row[10],
         row[11],
         bool(row[12]),
+        released,
         *(
-            _released(row[13], row[25], row[26]),
             *row[14:20],
             None if row[20] is None else base64.b64decode(row[20]),
             row[21],
             row[22],
             bool(row[23]),
             bool(row[24]),
-            None if row[27] is None else FlashEntry(**json.loads(row[27])),
+            None if row[28] is None else FlashEntry(**json.loads(row[28])),
+            groups,
+            releases,
+            *row[29:32],
+            NOTHING_TRIED if row[32] == "[]" else dict(json.loads(row[32])),
+            bool(row[33]),
+            bool(row[34]),
         ),
     )

@@ -22,10 +22,12 @@ from shared.events import firmware as f
 from shared.events import gateway as g
 from shared.events import oauth
 from shared.events import orgs as o
+from shared.events import rollouts as r
 from shared.events.fields import FORGOTTEN
 from shared.projections.view import Key, Row, View
+from shared.releases import AT_FIRST, COLUMNS, RELEASE_EVENTS, fold_releases
 from shared.store.port import Recorded
-from shared.targets import Membership, Target, runs_target, with_groups
+from shared.targets import Membership, Target, runs_target
 
 
 def _by(*names: str) -> Any:
@@ -123,8 +125,7 @@ def _product(row: Row | None, event: Any, _: Recorded) -> Row | None:
                 "name": event.name,
                 "device_type": event.device_type,
                 "platform_id": event.platform_id,
-                "released_version": None,
-                "group_releases": {},
+                **AT_FIRST,
                 "intelligent": False,
                 **_AT_FIRST,
                 "firmware_name": str(event.product_id),
@@ -141,13 +142,12 @@ def _product(row: Row | None, event: Any, _: Recorded) -> Row | None:
             return None
         case o.ProductChanged() if row:
             return {**row, "name": event.name}
-        case f.FirmwareReleased() if row:
-            return {**row, "released_version": event.version, "intelligent": event.intelligent}
-        case f.FirmwareReleasedToGroups() if row:
-            releases = with_groups(row["group_releases"], event.version, event.groups)
-            return {**row, "group_releases": releases, "intelligent": event.intelligent}
         case f.ReleaseWithdrawn() if row:
-            return {**row, "released_version": None, "intelligent": False}
+            return {**row, **fold_releases(row, event), "intelligent": False}
+        case f.FirmwareReleased() | f.FirmwareReleasedToGroups() if row:
+            return {**row, **fold_releases(row, event), "intelligent": event.intelligent}
+        case _ if row and isinstance(event, RELEASE_EVENTS):
+            return {**row, **fold_releases(row, event)}
     return row
 
 
@@ -195,6 +195,8 @@ _OUTSIDE: Row = {
     "certificate": None,
     "ever_updated": False,
     "flash": None,
+    "turn": None,
+    "turns_ended": 0,
 }
 """What the team decided about a device that is in no product, and what became of that."""
 
@@ -209,10 +211,41 @@ _UNSEEN: Row = {
     "attempts": 0,
     "failures": 0,
     "attempt_applying": False,
+    "attempt_cause": None,
+    "tried": [],
+    "updates_enabled": True,
+    "updates_forced": False,
 }
+MOST_TRIED = 32
+"""Versions of which the number of the last attempt is remembered, the ones that were tried last."""
+_TURNS = (r.RolloutTurnsGiven, r.RolloutTurnsEnded)
+
+
+def _device_keys(event: Any) -> Iterable[Key]:
+    match event:
+        case r.RolloutTurnsGiven():
+            return [(device_id,) for device_id in dict.fromkeys((*event.devices, *event.again))]
+        case r.RolloutTurnsEnded():
+            ended = (*event.succeeded, *event.failed, *event.dark, *event.left)
+            return [(device_id,) for device_id in dict.fromkeys(ended)]
+        case _:
+            return ((event.device_id,),)
+
+
+def _turn(row: Row | None, event: r.RolloutTurnsGiven | r.RolloutTurnsEnded) -> Row | None:
+    """One of the devices of these turns; of another product by now, it has none any more."""
+    if row is None or row["product_id"] != event.product_id:
+        return row
+    if isinstance(event, r.RolloutTurnsGiven):
+        return {**row, "turn": event.rollout_id}
+    if row["turn"] != event.rollout_id:
+        return row
+    return {**row, "turn": None, "turns_ended": row["turns_ended"] + 1}
 
 
 def _device(row: Row | None, event: Any, _: Recorded) -> Row | None:
+    if isinstance(event, _TURNS):
+        return _turn(row, event)
     before: Row = row or {"device_id": event.device_id, **_OUTSIDE, **_UNSEEN}
     changes = _decided(before, event) if isinstance(event, _DECISIONS) else _seen(before, event)
     if row and all(row[name] == value for name, value in changes.items()):
@@ -222,7 +255,7 @@ def _device(row: Row | None, event: Any, _: Recorded) -> Row | None:
 
 def _decided(row: Row, event: Any) -> Row:
     if isinstance(event, d.DeviceRemoved):
-        return _OUTSIDE if row["product_id"] == event.product_id else {}
+        return {**_OUTSIDE, "failures": 0} if row["product_id"] == event.product_id else {}
     joined: Row = {} if row["product_id"] == event.product_id else {**_OUTSIDE, "product_id": event.product_id}
     match event:
         case d.DeviceImported() | d.DeviceApproved():
@@ -247,6 +280,8 @@ def _decided(row: Row, event: Any) -> Row:
             return {**joined, **_locked({**row, **joined}, event)}
         case d.DeviceUnlocked():
             return {**joined, "locked_version": None, "flash_pending": False}
+        case d.UpdateRetryAsked():
+            return {**joined, "failures": 0}
     return {}
 
 
@@ -290,28 +325,40 @@ def _seen(row: Row, event: Any) -> Row:
             return {"attempt_applying": event.state == "applying"} if known else {}
         case g.UpdateStarted():
             again = row["attempt_version"] == event.version
-            return {**_attempt(event), "failures": row["failures"] if again else 0}
+            return {**_attempt(row, event), "failures": row["failures"] if again else 0, "tried": _tried(row, event)}
         case g.UpdateInterrupted():
             known = (row["attempt_version"], row["attempts"]) == (event.version, event.attempt)
             return {"attempt_applying": False} if known else {}
         case g.UpdateSucceeded():
-            return {**_attempt(event), "failures": 0, "ever_updated": True, "flash": _left(row, event)}
+            return {**_attempt(row, event), "failures": 0, "ever_updated": True, "flash": _left(row, event)}
         case g.UpdateFailed():
-            return {**_attempt(event), "failures": event.failures, "flash": _left(row, event)}
+            return {**_attempt(row, event), "failures": event.failures, "flash": _left(row, event)}
+        case g.UpdatesDeclared():
+            return {"updates_enabled": event.enabled, "updates_forced": event.forced}
         case g.FlashAsked() if row["product_id"] == event.product_id:
             return {"flash": {name: getattr(event, name) for name in _FLASH}}
     return {}
 
 
 def _left(row: Row, event: g.UpdateSucceeded | g.UpdateFailed) -> dict[str, Any] | None:
-    """The file that is still to be flashed: not the one of this attempt, for one try is what was asked for."""
+    """The file that is still to be flashed: not the one of this attempt, for one try is what was asked for. An attempt
+    at a version that only has the file's number is none at the file; old events do not say which it was."""
     flash: dict[str, Any] | None = row["flash"]
-    over = flash is not None and (flash["product_id"], flash["version"]) == (event.product_id, event.version)
-    return None if over else flash
+    if flash is None or event.cause not in (None, "file"):
+        return flash
+    return None if (flash["product_id"], flash["version"]) == (event.product_id, event.version) else flash
 
 
-def _attempt(event: g.UpdateStarted | g.UpdateSucceeded | g.UpdateFailed) -> Row:
-    return {"attempt_version": event.version, "attempts": event.attempt, "attempt_applying": False}
+def _attempt(row: Row, event: g.UpdateStarted | g.UpdateSucceeded | g.UpdateFailed) -> Row:
+    known = (row["attempt_version"], row["attempts"]) == (event.version, event.attempt)
+    cause = event.cause or (row["attempt_cause"] if known else None)
+    told: Row = {"attempt_version": event.version, "attempts": event.attempt, "attempt_applying": False}
+    return {**told, "attempt_cause": cause}
+
+
+def _tried(row: Row, event: g.UpdateStarted) -> list[list[int]]:
+    others = [[version, number] for version, number in row["tried"] if version != event.version]
+    return [*others[1 - MOST_TRIED :], [event.version, event.attempt]]
 
 
 def _runs(row: Row, version: int, reported_product: int | None, reported_version: int | None) -> bool:
@@ -332,6 +379,7 @@ _DECISIONS = (
     d.DevelopmentMarked,
     d.DeviceLocked,
     d.DeviceUnlocked,
+    d.UpdateRetryAsked,
     d.DeviceTokenReplaced,
     d.DeviceKeySet,
     d.DeviceCertificateSet,
@@ -404,7 +452,7 @@ ORGS = View(
 
 PRODUCTS = View(
     name="products",
-    version=4,
+    version=5,
     key=("product_id",),
     columns={
         "product_id": int,
@@ -413,8 +461,7 @@ PRODUCTS = View(
         "name": str,
         "device_type": str,
         "platform_id": int,
-        "released_version": int,
-        "group_releases": dict,
+        **COLUMNS,
         "intelligent": bool,
         "trust_first_key": bool,
         "tls_only": bool,
@@ -433,9 +480,7 @@ PRODUCTS = View(
         o.ConfigurationAnswered,
         o.DeviceAccessConfigured,
         o.ProvisioningKeyIssued,
-        f.FirmwareReleased,
-        f.FirmwareReleasedToGroups,
-        f.ReleaseWithdrawn,
+        *RELEASE_EVENTS,
     ),
     keys=_by("product_id"),
     fold=_product,
@@ -464,7 +509,7 @@ IMAGES = View(
 
 DEVICES = View(
     name="devices",
-    version=8,
+    version=9,
     key=("device_id",),
     columns={
         "device_id": str,
@@ -493,8 +538,14 @@ DEVICES = View(
         "attempts": int,
         "failures": int,
         "attempt_applying": bool,
+        "attempt_cause": str,
+        "tried": list,
         "ever_updated": bool,
         "flash": dict,
+        "turn": str,
+        "turns_ended": int,
+        "updates_enabled": bool,
+        "updates_forced": bool,
     },
     events=(
         *_DECISIONS,
@@ -505,8 +556,10 @@ DEVICES = View(
         g.UpdateInterrupted,
         g.UpdateSucceeded,
         g.UpdateFailed,
+        g.UpdatesDeclared,
+        *_TURNS,
     ),
-    keys=_by("device_id"),
+    keys=_device_keys,
     fold=_device,
     indexes=(("token_digest",), ("key_digest",), ("certificate",)),
 )

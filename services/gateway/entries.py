@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from shared.events.fields import KeyAlgorithm
+from shared.events.gateway import UpdateCause
 from shared.events.orgs import Provisioning, Role
-from shared.targets import Membership, Target, counted_product, target
+from shared.rollouts import Releases, Rollout, Standing, standing, waits_for
+from shared.targets import Membership, Target, counted_product, own_version, target
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,16 @@ class DesiredEntry:
     removed: Mapping[str, int] = field(default_factory=dict)
 
 
+NOTHING_TRIED: Mapping[int, int] = MappingProxyType({})
+"""One for all devices: there is an entry for each connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceEntry:
     """What a connection is decided from, without asking anybody. ``released_version``: the one that is released for it,
-    to one of its groups or to all.
+    to one of its groups or to all, apart from roll-outs; ``releases``: all that is released in its product, where
+    something is being rolled out, else None; ``turn``: the roll-out that gave it a turn last, if that has not ended,
+    ``turns_ended``: how many turns have.
 
     ``reported_*`` is what the device said last, on whichever gateway, and ``recorded_product`` what it counted as by
     then; ``attempt_version`` is the version that was tried most recently, ``attempts`` the number of the last attempt
@@ -150,6 +159,14 @@ class DeviceEntry:
     attempt_applying: bool = False
     ever_updated: bool = False
     flash: FlashEntry | None = None
+    groups: tuple[str, ...] = ()
+    releases: Releases | None = None
+    turn: str | None = None
+    turns_ended: int = 0
+    attempt_cause: UpdateCause | None = None
+    tried: Mapping[int, int] = field(default_factory=lambda: NOTHING_TRIED)
+    updates_enabled: bool = True
+    updates_forced: bool = False
 
     @property
     def counted_product(self) -> int | None:
@@ -159,4 +176,25 @@ class DeviceEntry:
     @property
     def target(self) -> Target | None:
         """What it should run."""
-        return target(self.membership, self.reported_product, self.released_version)
+        return self.target_of(self.reported_product, self.reported_version)
+
+    def standing(self, reported_product: int | None, reported_version: int | None) -> Standing:
+        """What is released for it, if this is what it runs."""
+        if self.releases is None:
+            return Standing(self.released_version)
+        version = own_version(self.membership.product_id, reported_product, reported_version)
+        return standing(self.groups, self.releases, version, self.turn)
+
+    def target_of(self, reported_product: int | None, reported_version: int | None) -> Target | None:
+        """What it should run, if this is what it runs."""
+        if self.releases is None:
+            return target(self.membership, reported_product, self.released_version)
+        released = self.standing(reported_product, reported_version)
+        return target(self.membership, reported_product, released.version, released.rollout is not None)
+
+    def waits_for(self, reported_product: int | None, reported_version: int | None) -> Rollout | None:
+        """The running roll-out that it may ask for its turn, if this is what it runs (FW-6)."""
+        if self.releases is None:
+            return None
+        version = own_version(self.membership.product_id, reported_product, reported_version)
+        return waits_for(self.device_id, self.groups, self.releases, version, self.turn)

@@ -110,6 +110,13 @@ class DeviceUnlocked(Event, frozen=True):
     product_id: ProductNumber
 
 
+class UpdateRetryAsked(Event, frozen=True):
+    """Somebody wants what failed on the device tried again: earlier failures count no more (FW-7)."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+
+
 class DeviceTokenReplaced(Event, frozen=True):
     """It authenticates with the token of this digest from now on, and with no earlier one."""
 

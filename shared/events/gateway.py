@@ -247,15 +247,32 @@ class RolloutTurnAsked(Event, frozen=True):
     stage: Count
 
 
+UpdateCause = Literal["lock", "release", "rollout", "file"]
+
+
+class UpdatesDeclared(Event, frozen=True):
+    """Whether the device's application lets it be updated now (``enabled``), and whether that is overruled
+    (``forced``); only changes are recorded. A device of which nothing is recorded lets itself be updated."""
+
+    device_id: Hex24
+    product_id: ProductNumber | None
+    enabled: bool
+    forced: bool
+    gateway: GatewayName
+    epoch: Count
+    session: Count
+
+
 class UpdateStarted(Event, frozen=True):
-    """An attempt to bring one device to one version (FW-7). ``attempt`` counts from 1 for this device and version.
-    ``cause`` ``file``: the version is that of a file that was flashed to this device alone."""
+    """An attempt to bring one device to one version (FW-7). ``attempt`` counts from 1 for this device and version, so
+    that the three name the attempt in every other event of it, and as ``<device_id>-<version>-<attempt>`` in the HTTP
+    API. ``cause`` ``file``: the version is that of a file that was flashed to this device alone."""
 
     device_id: Hex24
     product_id: ProductNumber
     version: FirmwareVersion
     attempt: Count
-    cause: Literal["lock", "release", "file"]
+    cause: UpdateCause
     size_bytes: Count
 
 
@@ -271,26 +288,31 @@ class UpdateAdvanced(Event, frozen=True):
 
 
 class UpdateInterrupted(Event, frozen=True):
-    """The connection was lost before the device began to apply it; not a failure, offered again."""
+    """The connection was lost before the device began to apply it; not a failure, offered again. ``cause`` is that of
+    the attempt; version 1 did not say it."""
 
     device_id: Hex24
     product_id: ProductNumber
     version: FirmwareVersion
     attempt: Count
     percent: Count
+    cause: UpdateCause | None = None
 
 
 class UpdateSucceeded(Event, frozen=True):
-    """The device came back and reported the version; nothing else counts as done (FW-7)."""
+    """The device came back and reported the version; nothing else counts as done (FW-7). ``cause`` is that of the
+    attempt; version 1 did not say it."""
 
     device_id: Hex24
     product_id: ProductNumber
     version: FirmwareVersion
     attempt: Count
+    cause: UpdateCause | None = None
 
 
 class UpdateFailed(Event, frozen=True):
-    """The attempt is over without success. After the third failure of a version the device is left alone (FW-7)."""
+    """The attempt is over without success. After the third failure of a version the device is left alone (FW-7).
+    ``cause`` is that of the attempt; version 1 did not say it."""
 
     device_id: Hex24
     product_id: ProductNumber
@@ -309,6 +331,7 @@ class UpdateFailed(Event, frozen=True):
     ]
     text: Annotated[str, Text(512)]
     failures: Count
+    cause: UpdateCause | None = None
 
 
 class DeviceMisbehaved(Event, frozen=True):

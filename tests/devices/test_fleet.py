@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.devices.fleet import FLEET, NEVER, fold, tally
 from shared.events import devices as d
 from shared.events import gateway as g
+from shared.events import rollouts as r
 from shared.projections.view import Row
 from shared.store.port import Position, Recorded
 
@@ -249,3 +250,47 @@ def test_the_owner_is_shown_until_the_device_is_unclaimed_or_removed():  # CUS-5
     assert after(IMPORTED, claimed)["owner_id"] == "a" * 24
     assert after(IMPORTED, claimed, d.DeviceUnclaimed(ID, P, "a" * 24))["owner_id"] is None
     assert after(IMPORTED, claimed, d.DeviceRemoved(ID, P))["owner_id"] is None
+
+
+def test_a_device_that_flaps_is_counted_once():
+    events = [event for n in range(50) for event in (online(2 * n, session=n + 1), offline(session=n + 1))]
+    assert Counter(tally(after(IMPORTED, *events)))["product-1000", "online"] == 0
+    late = [offline(session=n) for n in range(50)]
+    row = after(IMPORTED, *events, online(200, session=99), *late, reported(P, 2), reported(P, 3), reported(P, 2))
+    assert Counter(tally(row))["product-1000", "online"] == 1
+    assert [item for scope, item in tally(row) if scope == "product-1000/version"] == ["2"]
+
+
+def test_a_turn_is_known_until_it_ends_or_the_device_leaves_the_product():
+    rollout_id, other = "a" * 24, "b" * 24
+    given = r.RolloutTurnsGiven(P, rollout_id, 7, 0, [ID], [])
+    assert after(IMPORTED, given)["turn"] == rollout_id
+    assert after(IMPORTED, given, r.RolloutTurnsEnded(P, other, [ID], [], [], []))["turn"] == rollout_id
+    assert after(IMPORTED, given, r.RolloutTurnsEnded(P, rollout_id, [], [], [ID], []))["turn"] is None
+    assert after(IMPORTED, given, d.DeviceRemoved(ID, P))["turn"] is None
+    assert after(IMPORTED, r.RolloutTurnsGiven(2000, rollout_id, 7, 0, [ID], []))["turn"] is None
+    assert fold(None, given, recorded(1)) is None
+    assert list(FLEET.keys(r.RolloutTurnsEnded(P, other, ["1"], ["2"], ["3"], ["4", "1"]))) == [
+        ("1",),
+        ("2",),
+        ("3",),
+        ("4",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "forced", "said"),
+    [(True, False, None), (False, False, "disabled"), (False, True, "disabled_forced"), (True, True, "forced")],
+)
+def test_what_a_device_declares_of_updates_is_kept(enabled: bool, forced: bool, said: str | None):
+    assert after(IMPORTED, g.UpdatesDeclared(ID, P, enabled, forced, "a", 1, 1))["updates_said"] == said
+
+
+def test_an_attempt_keeps_what_it_is_for_and_the_next_one_has_its_own():
+    started = g.UpdateStarted(ID, P, 7, 1, "rollout", 9)
+    assert after(IMPORTED, started, g.UpdateAdvanced(ID, P, 7, 1, "applying", 100))["update_cause"] == "rollout"
+    assert after(IMPORTED, started, g.UpdateSucceeded(ID, P, 7, 1))["update_cause"] == "rollout"
+    assert after(IMPORTED, started, g.UpdateSucceeded(ID, P, 8, 2))["update_cause"] is None
+    failed = g.UpdateFailed(ID, P, 8, 1, "stalled", "", 3, "lock")
+    assert after(IMPORTED, started, failed)["update_cause"] == "lock"
+    assert after(IMPORTED, failed, d.UpdateRetryAsked(ID, P))["update_failures"] == 0

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from shared.errors import NotFound
 from shared.events.devices import DeviceClaimed, DeviceUnclaimed
 from shared.events.gateway import DeviceConnected
 from shared.events.orgs import ProductCreated
@@ -74,8 +73,13 @@ def test_a_device_that_is_unclaimed_or_leaves_its_product_is_nobody_s(devices: A
 def test_a_name_is_found_among_the_account_s_own(devices: Any) -> None:
     for device_id, product_id, name in ((A, P, "desk"), (B, OTHER, "desk"), (C, P, "cellar")):
         devices.call("update_device", product_id=product_id, device_id=device_id, changes={"name": name})
-    assert devices.call("find_own_device", account_id=ME, name="desk") == {"device_id": A}
-    assert devices.call("find_own_device", account_id=ANOTHER, name="cellar") == {"device_id": C}
+    assert called(devices, ME, "desk") == [A, B]
+    assert devices.call("find_own_devices", account_id=ME, name="desk", product_id=OTHER) == {"device_ids": [B]}
+    assert called(devices, ANOTHER, "cellar") == [C]
     for account_id, name in ((ME, "cellar"), (ANOTHER, "desk"), (ME, "Desk"), (ME, ""), (ME, "de")):
-        with pytest.raises(NotFound):
-            devices.call("find_own_device", account_id=account_id, name=name)
+        assert called(devices, account_id, name) == []
+
+
+def called(devices: Any, account_id: str, name: str) -> list[str]:
+    found: list[str] = devices.call("find_own_devices", account_id=account_id, name=name)["device_ids"]
+    return found

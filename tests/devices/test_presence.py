@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from services.devices.applying import APPLYING, GIVEN_UP_AFTER
+from services.devices.attempts import ATTEMPTS, GIVEN_UP_AFTER
 from services.devices.fleet import FLEET
 from services.devices.gateways import GATEWAYS
 from services.devices.presence import LOST_UPDATES, MAX_GAP, PAGE, Presence
@@ -47,7 +47,7 @@ class World:
         self.store = prompt(open_store(f"sqlite://{folder}/events.db?durability=normal", clock=clock))
         self.database = Database(views_url, "devices")
         self.projector = Projector(
-            "devices", self.store, self.database, [FLEET, GATEWAYS, APPLYING], CONTRACTS, page_events=100
+            "devices", self.store, self.database, [FLEET, GATEWAYS, ATTEMPTS], CONTRACTS, page_events=100
         )
         self.presence = self.new_presence()
 
@@ -305,20 +305,22 @@ def test_an_update_under_way_is_interrupted_when_its_gateway_is_lost(world: Worl
     world.record("connection-a.1-1", UpdateAdvanced(tried[1], 1000, 7, 2, "applying", 100))
     assert world.watch(LEASE_S + 2) == 3
     fates = [end for end in world.ends() if isinstance(end, UpdateInterrupted)]
-    assert fates == [UpdateInterrupted(tried[0], 1000, 7, 2, 40)]  # what is applied may still succeed elsewhere
+    assert fates == [
+        UpdateInterrupted(tried[0], 1000, 7, 2, 40, "release")
+    ]  # what is applied may still succeed elsewhere
     assert world.watch(2) == 0
 
 
-def test_an_update_that_was_being_applied_by_a_device_that_never_came_back_fails_after_all(world: World):  # FW-7
-    gone, back = f"{1:024x}", f"{2:024x}"
-    for device_id in (gone, back):
+def test_an_update_whose_device_never_came_back_ends_after_all(world: World):  # FW-7
+    gone, back, cut = (f"{number:024x}" for number in (1, 2, 3))
+    for device_id in (gone, back, cut):
         world.record("device-" + device_id, DeviceImported(device_id, 1000, False))
         world.record(
             "connection-a.1-1",
             UpdateStarted(device_id, 1000, 7, 1, "release", 100),
             UpdateFailed(device_id, 1000, 7, 1, "stalled", "", 1),
             UpdateStarted(device_id, 1000, 7, 2, "release", 100),
-            UpdateAdvanced(device_id, 1000, 7, 2, "applying", 100),
+            UpdateAdvanced(device_id, 1000, 7, 2, "downloading" if device_id == cut else "applying", 60),
         )
     world.record("connection-b.1-1", UpdateSucceeded(back, 1000, 7, 2))
     world.clock.go_on(GIVEN_UP_AFTER.total_seconds() - 1)
@@ -327,4 +329,7 @@ def test_an_update_that_was_being_applied_by_a_device_that_never_came_back_fails
     world.clock.go_on(2)
     for _ in range(3):
         world.presence.sweep()
-    assert world.lost_updates() == [UpdateFailed(gone, 1000, 7, 2, "did_not_come_back", "", 2)]
+    assert world.lost_updates() == [
+        UpdateFailed(gone, 1000, 7, 2, "did_not_come_back", "", 2, "release"),
+        UpdateInterrupted(cut, 1000, 7, 2, 60, "release"),
+    ]

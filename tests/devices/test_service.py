@@ -237,6 +237,30 @@ def test_flash_now_is_for_devices_that_are_online_and_leaves_no_lock_otherwise(p
     assert platform.events(f"device-{A}")[-1] == DeviceLocked(A, P, 3, True)
 
 
+def test_flash_now_is_refused_where_nothing_would_be_sent_and_leaves_no_lock(platform: Any):  # FW-3, DEV-3, DEV-4
+    now = {"desired_firmware_version": 3, "flash": True}
+    platform.call("import_lines", product_id=P, lines=[B])
+    seen = (reported(A, None, P), reported(B, None, OTHER))
+    platform.record("connection-a.1-1", connected(A), connected(B), *seen)
+    platform.after = platform.wait_for_event(f"device-{A}", DeviceQuarantined).position
+    for device_id, refused in ((A, "device_quarantined"), (B, "product_mismatch")):
+        arguments = {"product_id": P, "device_id": device_id}
+        assert code(platform.call, "update_device", changes=now, **arguments) == refused
+        assert platform.call("get_device", **arguments)["desired_firmware_version"] is None
+    platform.call("update_device", product_id=P, device_id=A, changes={"quarantined": False, **now})
+    assert platform.events(f"device-{A}")[-1] == DeviceLocked(A, P, 3, True)
+
+
+def test_a_device_of_another_platform_is_not_locked(platform: Any):
+    platform.record(f"product-{P}", product())
+    platform.call("import_lines", product_id=P, lines=[A])
+    platform.record("connection-a.1-1", DescriptionReported(A, P, [], [], 8, None, "a", 1, 1))
+    lock = {"desired_firmware_version": 3}
+    assert code(platform.call, "update_device", product_id=P, device_id=A, changes=lock) == "platform_mismatch"
+    platform.record("connection-a.1-1", DescriptionReported(A, P, [], [], 6, None, "a", 1, 1))
+    platform.call("update_device", product_id=P, device_id=A, changes=lock)
+
+
 def test_a_denied_device_stays_listed_and_a_removed_one_does_not(platform: Any):  # DEV-4, DEV-8
     platform.call("import_lines", product_id=P, lines=[A, B])
     platform.call("remove_device", product_id=P, device_id=A, deny=True)

@@ -14,10 +14,12 @@ from shared.blobs import open_blobs
 from shared.context import Context
 from shared.errors import NotFound
 from shared.events import gateway as g
+from shared.events import rollouts as r
 from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceImported, DeviceLocked, DeviceQuarantined
 from shared.events.firmware import FirmwareReleased, ReleaseWithdrawn, VersionFirstRan
 from shared.events.orgs import ProductCreated
+from shared.rollouts import PLACES
 from shared.store.port import ANY, New
 
 P, OTHER = 1000, 2000
@@ -327,3 +329,53 @@ def test_a_fact_that_was_forgotten_is_said_to_be_missing(platform: Any):
     answer = why(platform)
     assert answer["cut"] is True
     assert (types(answer, "presence"), aspect(answer, "presence")["value"]["online"]) == ([], True)
+
+
+def test_a_turn_in_a_rollout_tells_of_the_rollout(platform: Any):  # FW-6
+    released(platform, 7)
+    uploaded(platform, f"firmware-{P}", 8)
+    imported(platform)
+    reported(platform, 7)
+    rollout_id, gates = "7" * 24, r.RolloutGates(5, 5, 600, None, 10, "pause")
+    stage = r.RolloutStage(100, None, False, 0)
+    planned = r.RolloutPlanned(P, rollout_id, 8, [], [stage], [], 9, None, gates, True)
+    told(platform, ADA, f"firmware-{P}", planned, r.RolloutStageBegan(P, rollout_id, 8, 0, PLACES, None))
+    waiting = why(platform)["rule"]
+    assert (waiting["target_version"], waiting["delivery"], waiting["rollout"]["part"]) == (7, "runs", "waits")
+    told(platform, "system:firmware", f"rollout-{rollout_id}", r.RolloutTurnsGiven(P, rollout_id, 8, 0, [A], []))
+    answer = why(platform)
+    assert (answer["rule"]["target_cause"], answer["rule"]["rollout"]["part"]) == ("rollout", "turn")
+    assert types(answer, "target")[-3:] == ["RolloutPlanned", "RolloutStageBegan", "RolloutTurnsGiven"]
+    updated(platform, 8, "rollout")
+    answer = why(platform)
+    assert types(answer, "update") == ["RolloutTurnsGiven", "UpdateStarted", "UpdateSucceeded"]
+    told(platform, ADA, f"firmware-{P}", r.RolloutRolledBack(P, rollout_id, "dark", "gone"))
+    back = why(platform)["rule"]
+    assert (back["target_version"], back["target_cause"], back["rollout"]["part"]) == (7, "release", "goes_back")
+
+
+def test_a_device_that_says_not_now_tells_so_and_what_failed_is_tried_again_on_demand(platform: Any):  # FW-4, FW-7
+    released(platform)
+    imported(platform)
+    reported(platform, 7)
+    online(platform)
+    told(platform, f"device:{A}", SEEN, g.UpdatesDeclared(A, P, False, False, "a", 1, 1))
+    assert why(platform)["rule"]["delivery"] == "not_now"
+    shown = platform.call("get_device", product_id=P, device_id=A)
+    assert (shown["firmware_updates_enabled"], shown["firmware_updates_forced"]) == (False, False)
+    retry = {"product_id": P, "device_id": A}
+    assert platform.call("retry_update", **retry) == {"position": None}
+    told(
+        platform,
+        f"device:{A}",
+        SEEN,
+        g.UpdateStarted(A, P, 8, 3, "release", 9),
+        g.UpdateFailed(A, P, 8, 3, "stalled", "", 3, "release"),
+    )
+    assert why(platform)["rule"]["delivery"] == "failing"
+    failed = platform.call("get_device", **retry)["firmware_update"]
+    assert (failed["id"], failed["cause"], failed["failures"]) == (f"{A}-8-3", "release", 3)
+    platform.after = platform.call("retry_update", context=by(ADA), **retry)["position"]
+    assert why(platform)["rule"]["delivery"] == "not_now"
+    with pytest.raises(NotFound):
+        platform.call("retry_update", product_id=OTHER, device_id=A)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -13,6 +14,8 @@ from services.devices.why_rule import rule_text
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
+from shared.events import rollouts as r
+from shared.rollouts import Part, Rollout
 from shared.targets import Membership, Way, explain
 
 ID = "53ff6f066667574834212367"
@@ -151,3 +154,58 @@ def test_no_decision_about_a_device_is_without_words():
 )
 def test_each_rule_is_said_in_a_sentence(membership: Membership, released: int | None, way: Way, says: str):
     assert says in rule_text(explain(membership, released, way), way.reported_product)
+
+
+ROLLOUT = Rollout("a" * 24, 8, state="running", stage=1)
+NAME = f"oll-out {ROLLOUT.rollout_id} of version 8"
+
+
+@pytest.mark.parametrize(
+    ("word", "change", "says"),
+    [
+        ("runs", {}, f"It runs the version of r{NAME} already"),
+        ("turn", {}, f"It had its turn in r{NAME}, which is at stage 2"),
+        ("waits", {}, f"It is in stage 2 of r{NAME}, and waits for its turn"),
+        ("later", {}, f"It is in a later stage of r{NAME}, which is at stage 2"),
+        ("paused", {"gate": "dark"}, "which is paused by gate dark: nobody is brought to it meanwhile"),
+        ("paused", {}, "which is paused: nobody"),
+        ("keeps", {"state": "cancelled"}, f"R{NAME} is over; whoever runs its version keeps it"),
+        ("goes_back", {"state": "rolled_back"}, f"R{NAME} was rolled back, so it goes back to what is released"),
+    ],
+)
+def test_its_part_in_a_rollout_is_said_in_a_sentence(word: Any, change: Any, says: str):  # FW-6
+    part = Part(replace(ROLLOUT, **change), word)
+    told = explain(MEMBER, 8, Way(P, 7), by_rollout=True)
+    assert says in rule_text(told, P, part)
+    assert says not in rule_text(explain(Membership(P, locked_version=7), 8, Way(P, 7)), P, part)  # FW-3
+
+
+def test_a_version_that_is_rolled_out_and_a_device_that_says_not_now_have_words():
+    way = Way(P, 7, online=True, applies_now=True)
+    assert "Version 8 is rolled out" in rule_text(explain(MEMBER, 8, way, by_rollout=True), P)
+    assert "is offered version 8 in this connection (FW-6)" in rule_text(explain(MEMBER, 8, way, by_rollout=True), P)
+    refuses = replace(way, takes_updates=False)
+    assert "It says that it takes no updates now" in rule_text(explain(MEMBER, 8, refuses), P)
+
+
+GATES = r.RolloutGates(5, None, 600, None, 10, "pause")
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        (r.RolloutPlanned(P, ID, 8, [], [], [], 9, None, GATES, False), "of version 8 to all was planned by ada"),
+        (r.RolloutPlanned(P, ID, 8, ["lab"], [], [], 9, None, GATES, False), "to devices in lab was planned by ada"),
+        (r.RolloutApproved(P, ID, 1), "stage 2 of roll-out"),
+        (r.RolloutStageBegan(P, ID, 8, 0, 1, None), f"stage 1 of roll-out {ID} began (FW-6)"),
+        (r.RolloutPaused(P, ID, None, "a look"), "was paused by ada: a look"),
+        (r.RolloutPaused(P, ID, "failed", "6 of 100"), "was paused by gate failed: 6 of 100"),
+        (r.RolloutResumed(P, ID), "goes on by ada"),
+        (r.RolloutCancelled(P, ID, ""), "was cancelled by ada: whoever runs its version keeps it"),
+        (r.RolloutRolledBack(P, ID, "dark", ""), "was rolled back by gate dark"),
+        (r.RolloutCompleted(P, ID), "is complete: its version is a release"),
+        (r.RolloutTurnsGiven(P, ID, 8, 2, [ID], []), f"it had its turn in roll-out {ID}, in stage 3 (FW-6)"),
+    ],
+)
+def test_what_was_decided_of_a_rollout_has_words(event: Any, says: str):
+    assert says in text(event, "ada")

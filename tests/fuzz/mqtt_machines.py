@@ -19,6 +19,7 @@ from shared.events.contracts import CONTRACTS
 from shared.ids import digest
 from tests.fuzz.codecs import ATTRIBUTES, PACKETS, PROVISIONING, TELEMETRY
 from tests.fuzz.mutators import Steps
+from tests.fuzz.rolling_out import rolled_out
 from tests.fuzz.targets import Kept, Target
 from tests.gateway.devices.conftest import DEVICE, ClientWire, Desk, FakeDirectory
 from tests.gateway.devices.mqtt.test_provisioning import KEY, SECRET, Stranger
@@ -153,8 +154,10 @@ class Line(Desk):
 
     def _news(self, data: bytes) -> None:
         change = data[0] % 4 if data else 0
-        if change == 0:
-            self.directory.change(released_version=None if len(data) > 1 else 2)
+        if change == 0 and len(data) > 3:
+            self.directory.change(**rolled_out(data[1:]))
+        elif change == 0:
+            self.directory.change(released_version=None if len(data) > 1 else 2, releases=None)
         elif change == 1:
             self.directory.desire({"interval": len(data), "long": "x" * len(data)}, ["gone"])
         elif change == 2:

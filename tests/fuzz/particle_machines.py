@@ -28,6 +28,7 @@ from shared.events.contracts import CONTRACTS
 from shared.events.gateway import DevicePublished
 from tests.fuzz.codecs import RECORDED
 from tests.fuzz.mutators import Steps
+from tests.fuzz.rolling_out import rolled_out
 from tests.fuzz.targets import Kept, Target
 from tests.gateway.devices.particle.desk import DESCRIPTION, PRODUCT, Desk, ParticleDirectory
 from tests.gateway.devices.particle.dtls.recorded import RecordedSession, sessions
@@ -124,8 +125,10 @@ class Line(Desk):
 
     def _news(self, data: bytes) -> None:
         change = data[0] % 4 if data else 0
-        if change == 0:
-            self.directory.change(released_version=None if len(data) > 1 else 2)
+        if change == 0 and len(data) > 3:
+            self.directory.change(**rolled_out(data[1:]))
+        elif change == 0:
+            self.directory.change(released_version=None if len(data) > 1 else 2, releases=None)
         elif change == 1:
             self.directory.change(member={"product_id": PRODUCT if len(data) > 1 else None})
         elif change == 2:

@@ -34,7 +34,9 @@ from shared.events import firmware as f
 from shared.events import gateway as g
 from shared.events import oauth
 from shared.events import orgs as o
+from shared.events import rollouts as r
 from shared.events.contracts import Registry
+from shared.rollouts import PLACES
 from shared.store.port import EventStore, Position
 from shared.targets import Membership, Target
 
@@ -521,6 +523,46 @@ def test_a_device_should_run_what_its_product_releases(known: Callable[..., Dire
     assert device(directory).target == Target(7, "release")
 
 
+def test_a_turn_in_a_rollout_counts_while_that_runs(known: Callable[..., Directory]) -> None:  # FW-6
+    rollout_id, other = "7" * 24, "8" * 24
+    known(product(), version(), imported(), f.FirmwareReleased(1000, 5, None, False))
+    gates = r.RolloutGates(5, 5, 600, None, 10, "pause")
+    stage = r.RolloutStage(100, None, False, 0)
+    planned = r.RolloutPlanned(1000, rollout_id, 7, [], [stage], [], 9, None, gates, True)
+    directory = known(planned, r.RolloutStageBegan(1000, rollout_id, 7, 0, PLACES, None))
+    assert device(directory).target == Target(5, "release")
+    assert device(directory).waits_for(1000, 5) is not None
+    assert device(directory).waits_for(1000, 7) is None
+    known(r.RolloutTurnsGiven(1000, rollout_id, 7, 0, [other, DEVICE], []))
+    assert (device(directory).target, device(directory).waits_for(1000, 5)) == (Target(7, "rollout"), None)
+    known(r.RolloutPaused(1000, rollout_id, "dark", ""))
+    assert device(directory).target == Target(5, "release")
+    known(r.RolloutResumed(1000, rollout_id), r.RolloutTurnsEnded(1000, other, [DEVICE], [], [], []))
+    assert (device(directory).turn, device(directory).turns_ended) == (rollout_id, 0)
+    known(r.RolloutTurnsEnded(1000, rollout_id, [], [], [DEVICE], [other]))
+    assert (device(directory).turn, device(directory).turns_ended) == (None, 1)
+    known(r.RolloutTurnsGiven(1000, rollout_id, 7, 0, [], [DEVICE]), d.DeviceRemoved(DEVICE, 1000))
+    assert device(directory).turn is None
+    known(r.RolloutTurnsGiven(1000, rollout_id, 7, 0, [], [DEVICE]))  # of a product that it is in no more
+    assert device(directory).turn is None
+
+
+def test_what_was_tried_and_what_the_device_says_of_updates_is_known(known: Callable[..., Directory]) -> None:
+    started = [g.UpdateStarted(DEVICE, 1000, number, 1, "release", 9) for number in range(40)]
+    directory = known(product(), imported(), *started, g.UpdateStarted(DEVICE, 1000, 20, 2, "rollout", 9))
+    assert device(directory).tried == {**dict.fromkeys([*range(8, 20), *range(21, 40)], 1), 20: 2}
+    assert device(directory).attempt_cause == "rollout"
+    assert device(directory).updates_enabled
+    known(g.UpdatesDeclared(DEVICE, 1000, False, True, "a", 1, 1))
+    assert (device(directory).updates_enabled, device(directory).updates_forced) == (False, True)
+    known(g.UpdateFailed(DEVICE, 1000, 20, 2, "stalled", "", 3, "rollout"))
+    assert device(directory).failures == 3
+    known(d.UpdateRetryAsked(DEVICE, 1000))
+    assert device(directory).failures == 0
+    known(g.UpdateFailed(DEVICE, 1000, 20, 3, "stalled", "", 3, "rollout"), d.DeviceRemoved(DEVICE, 1000))
+    assert device(directory).failures == 0  # its next product's version of that number never failed on it
+
+
 def test_failures_of_a_version_are_counted_until_it_succeeds_changes_or_is_asked_for_again(
     known: Callable[..., Directory],
 ) -> None:
@@ -578,7 +620,9 @@ def test_a_file_is_to_be_flashed_until_its_one_attempt_is_over_or_the_device_is_
     assert wanted() == 7
     known(g.UpdateSucceeded(DEVICE, 1000, 7, 2))
     assert wanted() is None
-    known(asked(8), g.UpdateFailed(DEVICE, 1000, 8, 2, "stalled", "", 1))
+    known(asked(8), g.UpdateFailed(DEVICE, 1000, 8, 2, "stalled", "", 1, "release"))
+    assert wanted() == 8  # what failed is the release of the same number
+    known(g.UpdateFailed(DEVICE, 1000, 8, 3, "stalled", "", 1))
     assert wanted() is None
     known(asked(9), d.DeviceLocked(DEVICE, 1000, 7, flash=False))
     assert wanted() is None

@@ -1,8 +1,24 @@
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.rollouts import PLACES, Releases, Rollout, State, place, released_to, rollout_for
+from shared.rollouts import (
+    PLACES,
+    Releases,
+    Rollout,
+    Standing,
+    State,
+    part_in,
+    place,
+    released_to,
+    rollout_for,
+    standing,
+    waits_for,
+)
 
 DEVICE = "0123456789abcdef01234567"
 R, OTHER = "a" * 24, "b" * 24
@@ -57,3 +73,67 @@ def test_places_are_spread_evenly():
     for percent in (1, 10, 50):
         share = sum(one < PLACES * percent // 100 for one in places) / 100
         assert abs(share - percent) < 2
+
+
+ALL = Releases(5, {}, (Rollout(R, 7, share=PLACES),))
+
+
+def with_state(state: State, **more: Any) -> Releases:
+    return Releases(5, {}, (Rollout(R, 7, state=state, share=PLACES, **more),))
+
+
+def test_whoever_ran_what_was_rolled_back_goes_back_at_once():
+    back = with_state("rolled_back")
+    assert standing([], back, 7, R) == Standing(5, at_once=True)
+    assert standing([], back, 6, R) == Standing(5)  # a release is for its next connection
+    assert standing([], Releases(None, {}, back.rollouts), 7, R) == Standing(None)
+    of_lab = Releases(5, {"lab": 4}, (Rollout(R, 7, ("lab",), state="rolled_back"),))
+    assert standing(["lab"], of_lab, 7, None) == Standing(4, at_once=True)
+    assert standing(["hall"], of_lab, 7, None) == Standing(5)
+
+
+@pytest.mark.parametrize(
+    ("releases", "reported", "turn", "waits"),
+    [
+        (ALL, 5, None, True),
+        (ALL, None, None, True),
+        (ALL, 5, OTHER, True),
+        (ALL, 5, R, False),  # it has its turn
+        (ALL, 7, None, False),  # it runs it
+        (with_state("paused"), 5, None, False),
+        (with_state("planned"), 5, None, False),
+        (with_state("cancelled"), 5, None, False),
+        (Releases(5, {}, (Rollout(R, 7, share=place(R, DEVICE)),)), 5, None, False),  # a later stage
+        (Releases(5, {}, (Rollout(R, 7, share=place(R, DEVICE) + 1),)), 5, None, True),
+    ],
+)
+def test_a_device_may_ask_for_its_turn_in_a_running_rollout_whose_share_it_is_in(
+    releases: Releases, reported: int | None, turn: str | None, waits: bool
+):
+    assert (waits_for(DEVICE, [], releases, reported, turn) is not None) == waits
+
+
+def test_nobody_asks_for_a_turn_that_would_bring_them_nothing():
+    releases = Releases(5, {"hall": 9}, (Rollout(R, 7, ("lab",), share=PLACES),))
+    assert waits_for(DEVICE, ["lab"], releases, 5, None) is not None
+    assert waits_for(DEVICE, ["lab", "hall"], releases, 9, None) is None  # 9 is the higher release of its groups
+
+
+@pytest.mark.parametrize(
+    ("releases", "reported", "turn", "word"),
+    [
+        (ALL, 5, None, "waits"),
+        (ALL, 5, R, "turn"),
+        (ALL, 7, None, "runs"),
+        (with_state("paused", gate="failed"), 5, R, "paused"),
+        (with_state("paused"), 7, R, "runs"),
+        (with_state("cancelled"), 7, None, "keeps"),
+        (with_state("cancelled"), 5, R, None),
+        (with_state("rolled_back"), 7, None, "goes_back"),
+        (with_state("planned"), 7, None, None),
+        (Releases(5, {}, (Rollout(R, 7),)), 5, None, "later"),
+    ],
+)
+def test_a_device_has_one_part_in_a_rollout(releases: Releases, reported: int, turn: str | None, word: str | None):
+    part = part_in(DEVICE, [], releases, reported, turn)
+    assert (part and part.word) == word

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.rollouts import Releases, released_to
 from shared.targets import (
     MOST_FAILURES,
     Membership,
@@ -11,7 +12,6 @@ from shared.targets import (
     Way,
     counted_product,
     explain,
-    released_for,
     runs_target,
     target,
     with_groups,
@@ -149,8 +149,8 @@ def test_a_target_is_on_its_way_or_why_not(way: Way, delivery: str):
 )
 def test_a_device_gets_the_highest_release_of_its_groups_or_else_the_default(groups: list[str], released: int):
     releases = {"lab": 3, "hall": 7}
-    assert released_for(groups, releases, 5) == released  # contract 7.4
-    assert released_for([], releases, None) is None
+    assert released_to(groups, Releases(5, releases), None, None) == released  # contract 7.4
+    assert released_to([], Releases(None, releases), None, None) is None
 
 
 GROUPS = st.frozensets(st.sampled_from("abcd"))

@@ -1,5 +1,14 @@
 """Firmware in one session, whatever the protocol: what the device says it runs, what it should run, and whether that
-may be brought to it without its asking. Pure."""
+may be brought to it without its asking. Pure.
+
+*At its next connection* (FW-4): a release is for whoever connects after it, unless it is intelligent. In a roll-out a
+device asks for its turn (FW-6): one that connects when its stage has begun already, or with an intelligent roll-out one
+that is online. Its turn may come a moment later, and then the version is brought to it in this very connection. Who has
+to go back, because a roll-out was rolled back, is brought back now.
+
+A device may say *not now*: then nothing is brought to it until it says otherwise, or connects anew and does not say it
+again. A lock that is to be flashed now overrules that.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +17,14 @@ from services.gateway.devices.identity import Identity
 from services.gateway.devices.ports import Directory
 from services.gateway.devices.updates import Updates, Wanted
 from services.gateway.entries import DeviceEntry, FlashEntry, ImageEntry
-from shared.events.gateway import FirmwareReported
-from shared.targets import Target, counted_product, runs_target, target
+from shared.events.gateway import FirmwareReported, RolloutTurnAsked, UpdatesDeclared
+from shared.rollouts import Rollout, Standing, rollout_for
+from shared.targets import Target, counted_product, decide, runs_target, target
 
 SETUP_S = 180.0
 """A device that is being set up and does not begin to take its firmware is like any other after this time."""
+SAYS_AGAIN_S = 10.0
+"""A device that said *not now* in an earlier connection has so much time to say it again."""
 SETTING_UP = "The device is being set up: its firmware comes first (PRD-5). Try again when it runs."
 
 
@@ -22,8 +34,12 @@ class Firmware:
     __slots__ = (
         "_allowed",
         "_allowed_release",
+        "_asked",
         "_connected_at",
         "_directory",
+        "_enabled",
+        "_forced",
+        "_met",
         "_name",
         "_recorded_product",
         "_reported_at",
@@ -41,11 +57,23 @@ class Firmware:
         self.updates = updates
         self._directory = directory
         self._name = name
-        # What may be brought to it unasked: as it was when the device connected, but for what is to happen at once.
-        self._allowed = entry.membership
-        self._allowed_release = entry.released_version
-        self._connected_at = now
         self._reported_at: float | None = None
+        self._connects(now)
+
+    def _connects(self, now: float) -> None:
+        # What may be brought to it unasked: as it was when the device connected, but for what is to happen at once.
+        self._allowed = self.entry.membership
+        self._allowed_release = self.entry.released_version
+        self._met = _begun(self.entry)
+        self._asked: tuple[str, int, int, int] | None = None
+        self._connected_at = now
+        self._enabled: bool | None = None
+        self._forced = False
+
+    def connects_anew(self, now: float) -> None:
+        """The device begins anew in the session that it has, which counts as its next connection."""
+        self._look(now)
+        self._connects(now)
 
     @property
     def counted(self) -> int | None:
@@ -55,7 +83,11 @@ class Firmware:
     @property
     def target(self) -> Target | None:
         """What it should run (MQF-2)."""
-        return target(self.entry.membership, self.identity.product, self.entry.released_version)
+        return self.entry.target_of(self.identity.product, self.identity.version)
+
+    @property
+    def _standing(self) -> Standing:
+        return self.entry.standing(self.identity.product, self.identity.version)
 
     @property
     def runs_target(self) -> bool:
@@ -111,8 +143,9 @@ class Firmware:
 
     def directory_changed(self, now: float) -> list[object]:
         """The directory has news: a lock that is to be flashed now, and an intelligent release, need not wait for
-        the next connection (FW-3, FW-4)."""
+        the next connection (FW-3, FW-4), and neither need a turn in a roll-out, and the way back (FW-6)."""
         before = self.entry
+        stood = self._standing
         events = self.refresh(now)
         member = self.entry.membership
         forgiven = before.failures and not self.entry.failures
@@ -130,7 +163,90 @@ class Firmware:
             product = self._directory.product(str(member.product_id))
             if product is not None and product.intelligent:
                 self._allowed_release = released
+        stands = self._standing
+        if stands.at_once and stands != stood:
+            self._asked_anew()
         return events
+
+    def declares(self, *, enabled: bool | None = None, forced: bool | None = None) -> list[object]:
+        """The device said whether it lets itself be updated now, or whether that is overruled."""
+        entry = self.entry
+        if self._enabled is None:
+            known = entry.updates_enabled, entry.updates_forced
+        else:
+            known = self._enabled, self._forced
+        self._enabled = enabled if enabled is not None else self._enabled if self._enabled is not None else known[0]
+        self._forced = forced if forced is not None else self._forced
+        if (self._enabled, self._forced) == known:
+            return []
+        product_id = entry.membership.product_id
+        return [UpdatesDeclared(entry.device_id, product_id, self._enabled, self._forced, *self._name)]
+
+    def goes_on(self) -> None:
+        """The device goes on where its last connection was, and so with what it declared then."""
+        self._enabled, self._forced = self.entry.updates_enabled, self.entry.updates_forced
+
+    @property
+    def takes_updates(self) -> bool:
+        """Whether its application lets it be updated, as far as it has said so in this connection; or that is
+        overruled."""
+        return self._enabled is not False or self._forced
+
+    @property
+    def overruled(self) -> bool:
+        """Whether its application says no, and its target is to be flashed now all the same (FW-3)."""
+        aim = self.target
+        is_urgent = aim is not None and aim.cause == "lock" and self.entry.membership.flash_pending
+        return is_urgent and self._enabled is False
+
+    @property
+    def is_put_off(self) -> bool:
+        """Whether something waits until its application lets it be updated."""
+        if self.takes_updates or self.overruled:
+            return False
+        return self._waits_for() is not None or (self.target is not None and not self.runs_target)
+
+    def _ready_from(self) -> float | None:
+        """From when on it may be brought something, as far as its application has a say; None while it says no."""
+        if not self.takes_updates and not self.overruled:
+            return None
+        waits = self._enabled is None and not (self.entry.updates_enabled or self.entry.updates_forced)
+        return self._connected_at + (SAYS_AGAIN_S if waits and not self.entry.membership.flash_pending else 0.0)
+
+    def ask_from(self) -> float | None:
+        """From when on it asks for its turn in a roll-out; None if there is none to ask for, or it has asked."""
+        rollout = self._waits_for()
+        if rollout is None or self._asked == self._question(rollout):
+            return None
+        ready = self._ready_from()
+        if ready is None:
+            return None
+        earliest = self.updates.offer_from(rollout.version, self._connected_at)
+        return None if earliest is None else max(earliest, ready)
+
+    def _waits_for(self) -> Rollout | None:
+        """The roll-out whose turn it may ask for in this connection: it would get its version by the table."""
+        told, member = self.identity, self.entry.membership
+        rollout = self.entry.waits_for(told.product, told.version)
+        if rollout is None or self.flash is not None or self.counted is None:
+            return None
+        rollout_id, stage = self._met
+        is_met = rollout.rollout_id == rollout_id and rollout.stage <= stage
+        if not rollout.intelligent and not is_met:
+            return None
+        return rollout if decide(member, told.product, rollout.version, True).rule == "released" else None
+
+    def _question(self, rollout: Rollout) -> tuple[str, int, int, int]:
+        """What it asks once: anew in another stage, after a pause, and when a turn has ended."""
+        return rollout.rollout_id, rollout.stage, rollout.resumed, self.entry.turns_ended
+
+    def ask(self, now: float) -> list[object]:
+        """It asks for its turn, if it is time (FW-6)."""
+        rollout, at, product_id = self._waits_for(), self.ask_from(), self.counted
+        if rollout is None or at is None or at > now or product_id is None:
+            return []
+        self._asked = self._question(rollout)
+        return [RolloutTurnAsked(self.entry.device_id, product_id, rollout.rollout_id, rollout.stage)]
 
     def _asked_anew(self) -> None:
         """Somebody wants the target brought to it now."""
@@ -145,12 +261,11 @@ class Firmware:
         if changed or self.counted != self._recorded_product:
             self._look(now)
             events.append(self._fact())
-        flashed = self.updates.flashed
-        if flashed is not None:
+        brings = self.updates.brings
+        if brings is not None:
             # A file may well carry the version that the device runs already.
-            events += self.updates.reported(self._runs(flashed.version) and (changed or self.updates.came_back), now)
-        else:
-            events += self.updates.reported(self.runs_target, now)
+            counts = brings.cause != "file" or changed or self.updates.came_back
+            events += self.updates.reported(counts and self._runs(brings.version), now)
         if changed:
             events += self._come_late()
         return [*events, *self._retargeted(now)]
@@ -196,13 +311,28 @@ class Firmware:
 
     def may_bring_from(self) -> float | None:
         """The earliest moment at which its target may be brought to it unasked; None if it may not in this connection
-        (FW-4), runs it, or is left alone (FW-7). A file is for this moment, however often its version failed."""
+        (FW-4), runs it, is left alone (FW-7), or says *not now*. A file is for this moment, however often its version
+        failed."""
         if self.flash is not None:
-            return None if self.updates.running else self._connected_at
+            return None if self.updates.running or not self.takes_updates else self._connected_at
         aim = self.target
-        if aim is None or self.runs_target:
+        if aim is None or self.runs_target or not self._may_have_now(aim):
             return None
+        ready, earliest = self._ready_from(), self.updates.offer_from(aim.version, self._connected_at)
+        return None if ready is None or earliest is None else max(earliest, ready)
+
+    def _may_have_now(self, aim: Target) -> bool:
+        """Whether this target is meant for the present connection."""
+        if aim.cause != "lock" and self._standing.at_once:
+            return True
         allowed = target(self._allowed, self.identity.product, self._allowed_release)
-        if allowed is None or allowed.version != aim.version:
-            return None
-        return self.updates.offer_from(aim.version, self._connected_at)
+        return allowed is not None and allowed.version == aim.version
+
+
+_NOTHING_BEGUN = ("", 0)
+
+
+def _begun(entry: DeviceEntry) -> tuple[str, int]:
+    """The roll-out that the device has a part in, and its stage; nothing if none has begun."""
+    rollout = None if entry.releases is None else rollout_for(entry.groups, entry.releases)
+    return _NOTHING_BEGUN if rollout is None else (rollout.rollout_id, rollout.stage)

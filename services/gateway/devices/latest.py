@@ -15,8 +15,11 @@ MOST_KEYS = 128
 VALUE_BYTES = 1_024
 """A longer value, as JSON, is not kept, nor is the one before it."""
 AHEAD = timedelta(days=1)
-RESERVED = frozenset({"current_fw_title", "current_fw_version", "product_id", "fw_state", "fw_error"})
-"""Keys by which a device says what it runs (MQF-1, MQF-8): they stand among telemetry and are no values of it."""
+RESERVED = frozenset(
+    {"current_fw_title", "current_fw_version", "product_id", "fw_state", "fw_error", "fw_updates_enabled"}
+)
+"""Keys by which a device says what it runs (MQF-1, MQF-8), and whether it may be updated now: they stand among
+telemetry and are no values of it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -19,13 +19,16 @@ online, no chunk request for 10 minutes                failed, ``stalled``
 ``failed``: the gateway's transfer came to nothing      failed: ``device_refused``, ``device_failed``, ``stalled``,
                                                        ``image_unreadable``
 target withdrawn or changed                            failed, ``cancelled``, which counts as no failure
+its roll-out paused or over, and not *applying* yet    the same; *applying*, it goes on: only the report tells
 its gateway died before *applying*                     interrupted: the devices service says so for it
 *applying*, and connected to another gateway           goes on there, with the same number
 *applying*, its gateway died, never came back to any   failed, ``did_not_come_back``: the devices service, after 25 h
+not *applying*, and nobody tells its fate              interrupted: the devices service, after 25 h
 =====================================================  ==================================================
 
 After a failure the same version is offered again at the next connection, or after 10 minutes, then 20; three failures
-leave the device alone until somebody asks again or the target changes. A file that was flashed to the device (contract
+leave the device alone until somebody asks again or the target changes. Attempts are numbered by device and version, on
+every gateway, also when another version was tried in between. A file that was flashed to the device (contract
 9.5, ``flashing``) is tried once: it is offered again when it was interrupted, and not when it failed. Longer than most
 modules: one machine, one table.
 """
@@ -37,7 +40,14 @@ from typing import Literal
 
 from services.gateway.devices.flashing import Flashing
 from services.gateway.entries import DeviceEntry
-from shared.events.gateway import UpdateAdvanced, UpdateFailed, UpdateInterrupted, UpdateStarted, UpdateSucceeded
+from shared.events.gateway import (
+    UpdateAdvanced,
+    UpdateCause,
+    UpdateFailed,
+    UpdateInterrupted,
+    UpdateStarted,
+    UpdateSucceeded,
+)
 from shared.targets import MOST_FAILURES
 
 UpdateEvent = UpdateStarted | UpdateAdvanced | UpdateInterrupted | UpdateSucceeded | UpdateFailed
@@ -83,7 +93,7 @@ class Wanted:
 
     product_id: int
     version: int
-    cause: Literal["lock", "release", "file"]
+    cause: UpdateCause
     size_bytes: int
 
     def is_same(self, other: Wanted) -> bool:
@@ -112,11 +122,13 @@ class Updates:
 
     __slots__ = (
         "_attempts",
+        "_cause",
         "_done",
         "_failed_at",
         "_failures",
         "_interrupted_at",
         "_interruptions",
+        "_numbers",
         "_open",
         "_version",
         "device_id",
@@ -128,7 +140,9 @@ class Updates:
         self.flashing = Flashing()
         self._open: _Open | None = None
         self._version: int | None = None
+        self._cause: UpdateCause | None = None
         self._attempts = 0
+        self._numbers: dict[int, int] | None = None
         self._failures = 0
         self._interruptions = 0
         self._failed_at: float | None = None
@@ -146,9 +160,9 @@ class Updates:
         return self._open is not None and self._open.state != "applying"
 
     @property
-    def flashed(self) -> Wanted | None:
-        """What an open attempt brings, if that is a file and not the target."""
-        return self._open.wanted if self._open is not None and self._open.wanted.cause == "file" else None
+    def brings(self) -> Wanted | None:
+        """What an open attempt brings."""
+        return None if self._open is None else self._open.wanted
 
     @property
     def came_back(self) -> bool:
@@ -167,6 +181,8 @@ class Updates:
     def know(self, entry: DeviceEntry, now: float) -> None:
         """Take over what the directory knows of earlier attempts, perhaps on other gateways."""
         self.flashing.know(entry.flash, now)
+        for version, number in entry.tried.items():
+            self._number(version, number)
         if self._open is not None or entry.attempt_version is None:
             return
         lagging = self._lagging(now)
@@ -178,6 +194,7 @@ class Updates:
             if not lagging:
                 self._begin_version(entry.attempt_version)
                 self._attempts, self._failures = entry.attempts, entry.failures
+                self._cause = entry.attempt_cause
             return
         self._attempts = max(self._attempts, entry.attempts)
         self._failures = max(self._failures, entry.failures) if lagging else entry.failures
@@ -186,7 +203,8 @@ class Updates:
         """The device was applying it when its gateway saw it last, and came to this one: its fate is told here."""
         self._begin_version(version)
         self._attempts, self._failures = entry.attempts, entry.failures
-        cause: Literal["release", "file"] = "file" if self.flashing.is_of(product_id, version) else "release"
+        cause = entry.attempt_cause or ("file" if self.flashing.is_of(product_id, version) else "release")
+        self._cause = cause
         self._open = _Open(Wanted(product_id, version, cause, 0), entry.attempts, now, "applying", 100)
 
     def left(self) -> None:
@@ -228,8 +246,8 @@ class Updates:
         if self._interruptions >= MOST_INTERRUPTIONS:
             return self._fail("never_completes", f"interrupted {MOST_INTERRUPTIONS} times in a row", now)
         self._open = None
-        wanted = attempt.wanted
-        return [UpdateInterrupted(self.device_id, wanted.product_id, wanted.version, attempt.number, attempt.percent)]
+        wanted, which = attempt.wanted, (attempt.wanted.product_id, attempt.wanted.version, attempt.number)
+        return [UpdateInterrupted(self.device_id, *which, attempt.percent, wanted.cause)]
 
     def chunk(self, wanted: Wanted, end_byte: int, now: float) -> list[UpdateEvent]:
         """The device asked for its target's image up to this byte."""
@@ -287,12 +305,12 @@ class Updates:
         """The gateway's transfer came to nothing, for this reason."""
         return self._fail(reason, _clean(text), now) if self._open else []
 
-    def reported(self, runs_target: bool, now: float) -> list[UpdateEvent]:
-        """The device reported the version it runs, which is its target or is not."""
+    def reported(self, runs_it: bool, now: float) -> list[UpdateEvent]:
+        """The device reported the version it runs, which is what the open attempt brings or is not."""
         attempt = self._open
         if attempt is None:
             return []
-        if runs_target:
+        if runs_it:
             return self._succeed(attempt.wanted.product_id, attempt.wanted.version, attempt.number)
         if attempt.state == "applying" and attempt.came_back:
             return self._fail("came_back_unchanged", "came back with another version", now)
@@ -312,6 +330,9 @@ class Updates:
             return []
         if wanted is not None and wanted.is_same(attempt.wanted):
             return []
+        nobody_insists = wanted is None or wanted.cause in ("release", "rollout")
+        if attempt.state == "applying" and attempt.wanted.cause == "rollout" and nobody_insists:
+            return []  # a roll-out was paused or is over: who is away to start anew is let be
         return self._fail("cancelled", "the target was withdrawn or changed", now)
 
     def due_at(self) -> float | None:
@@ -339,9 +360,17 @@ class Updates:
 
     def _begin_version(self, version: int) -> None:
         self._version = version
+        self._cause = None
         self._done = False
-        self._attempts = self._failures = self._interruptions = 0
+        self._attempts = 0 if self._numbers is None else self._numbers.get(version, 0)
+        self._failures = self._interruptions = 0
         self._failed_at = None
+
+    def _number(self, version: int, number: int) -> None:
+        """The last attempt at this version has at least this number."""
+        if self._numbers is None:
+            self._numbers = {}
+        self._numbers[version] = max(self._numbers.get(version, 0), number)
 
     def _opened(self, wanted: Wanted, now: float) -> list[UpdateEvent]:
         events = self.retarget(wanted, now)
@@ -350,6 +379,8 @@ class Updates:
         if wanted.version != self._version:
             self._begin_version(wanted.version)
         self._attempts += 1
+        self._number(wanted.version, self._attempts)
+        self._cause = wanted.cause
         self._done = False
         self._open = _Open(wanted, self._attempts, now, told_at=now)
         return [
@@ -368,31 +399,29 @@ class Updates:
         )
 
     def _succeed(self, product_id: int, version: int, number: int) -> list[UpdateEvent]:
-        self._flashed(product_id, version)
+        self._flashed(product_id, version, self._cause)
         self._open = None
         self._done = True
         self._failures = self._interruptions = 0
         self._failed_at = None
-        return [UpdateSucceeded(self.device_id, product_id, version, number)]
+        return [UpdateSucceeded(self.device_id, product_id, version, number, self._cause)]
 
     def _fail(self, reason: Reason, text: str, now: float) -> list[UpdateEvent]:
         attempt = self._attempt()
-        self._flashed(attempt.wanted.product_id, attempt.wanted.version)
+        wanted = attempt.wanted
+        self._flashed(wanted.product_id, wanted.version, wanted.cause)
         self._open = None
         self._interruptions = 0
         if reason != "cancelled":
             self._failures += 1
             self._failed_at = now
-        wanted = attempt.wanted
-        return [
-            UpdateFailed(
-                self.device_id, wanted.product_id, wanted.version, attempt.number, reason, text, self._failures
-            )
-        ]
+        which = (wanted.product_id, wanted.version, attempt.number)
+        return [UpdateFailed(self.device_id, *which, reason, text, self._failures, wanted.cause)]
 
-    def _flashed(self, product_id: int, version: int) -> None:
-        """The fate of an attempt at these is known; if a file carries them, that was its one attempt."""
-        if self.flashing.is_of(product_id, version):
+    def _flashed(self, product_id: int, version: int, cause: UpdateCause | None) -> None:
+        """The fate of an attempt is known; if it was at the file that is to be flashed, that was its one attempt. One
+        at a version that has only the same number was not."""
+        if cause in (None, "file") and self.flashing.is_of(product_id, version):
             self.flashing.end()
 
 

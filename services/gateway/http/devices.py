@@ -83,6 +83,11 @@ async def update_device(call: Call) -> Any:
     return {**done, **asked}
 
 
+async def retry_update(call: Call) -> Any:
+    await call.ask("devices", "retry_update", product_id=call.product.product_id, device_id=device_in_path(call))
+    return {"ok": True}
+
+
 async def remove_device(call: Call) -> Any:
     await call.ask(
         "devices",

@@ -288,8 +288,10 @@ Changes = Document.from_dict(
 
 
 class FirmwareUpdate(Document):
+    id = string(metadata={"description": "of the attempt, as in its events: device, version, number"})
     version = whole()
     attempt = whole(**NULL)
+    cause = string(**NULL, metadata={"description": "lock, release, rollout or file"})
     state = string(**NULL)
     percent = whole(**NULL)
     failures = whole(**NULL)
@@ -361,11 +363,26 @@ class WhyAspect(Document):
     chain = list_of(of(WhyLink), metadata={"description": "oldest first, at most 20"})
 
 
+class WhyRollout(Document):
+    """A device's part in a roll-out (FW-6)."""
+
+    id = string()
+    version = whole()
+    state = string()
+    stage = whole(metadata={"description": "from 1"})
+    gate = string(**NULL, metadata={"description": "what paused it; null if somebody did"})
+    part = string(
+        validate=ma.validate.OneOf(("runs", "turn", "paused", "waits", "later", "keeps", "goes_back")),
+    )
+
+
 class WhyRule(Document):
     rule = string()
     released_version = whole(**NULL)
     target_version = whole(**NULL)
+    target_cause = string(**NULL, metadata={"description": "lock, release or rollout"})
     delivery = string(**NULL)
+    rollout = of(WhyRollout, **NULL)
     runs_released = flag()
     gets_released = flag()
     text = string()

@@ -49,15 +49,24 @@ async def kept_device(call: Call) -> DeviceEntry:
 
 
 async def _by_name(call: Call, name: str) -> str | None:
-    """Names are looked for among what the caller has claimed."""
+    """Names are looked for among what the caller has claimed, as far as the caller reaches it: a linked account's other
+    company is not told of. Raises ``Refused`` where several are called so."""
     if not 0 < len(name) <= MAX_NAME or "\x00" in name:
         return None
-    try:
-        account_id, product_id = call.caller.account_id, call.caller.product_id
-        found = await call.ask("devices", "find_own_device", account_id=account_id, name=name, product_id=product_id)
-    except NotFound:
-        return None
-    return str(found["device_id"])
+    account_id, product_id = call.caller.account_id, call.caller.product_id
+    answer = await call.ask("devices", "find_own_devices", account_id=account_id, name=name, product_id=product_id)
+    found = [str(device_id) for device_id in answer["device_ids"] if _is_reached(call, device_id)]
+    if len(found) > 1:
+        some = ", ".join(found[:3]) + (" and others" if len(found) > 3 else "")
+        raise Refused("ambiguous_name", f"{len(found)} of your devices are called {name!r}: use the ID, {some}.")
+    return found[0] if found else None
+
+
+def _is_reached(call: Call, device_id: str) -> bool:
+    entry = call.services.directory.device(device_id)
+    if entry is None or entry.membership.product_id is None:
+        return False
+    return judge(call.route.permission, call.caller, thing_of(call, entry)) != "hidden"
 
 
 def thing_of(call: Call, entry: DeviceEntry) -> Thing:

@@ -9,8 +9,8 @@ import pytest
 from services.gateway.devices.effects import SessionName
 from services.gateway.devices.firmware import Firmware
 from services.gateway.devices.identity import Identity
-from services.gateway.devices.updates import BACK_S, RETRY_S, Updates
-from shared.events.gateway import UpdateFailed, UpdateInterrupted, UpdateStarted, UpdateSucceeded
+from services.gateway.devices.updates import BACK_S, MOST_INTERRUPTIONS, RETRY_S, Updates
+from shared.events.gateway import FirmwareReported, UpdateFailed, UpdateInterrupted, UpdateStarted, UpdateSucceeded
 from shared.targets import MOST_FAILURES
 
 DEVICE = "0123456789abcdef01234567"
@@ -62,7 +62,7 @@ def test_success_is_the_version_in_the_next_hello(device: Connected) -> None:  #
     device.begin(1.0)
     device.updates.delivered(5.0)
     device.updates.lost(6.0)
-    assert device.hello(20.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+    assert device.hello(20.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]
     assert device.firmware.may_bring_from() is None
 
 
@@ -117,7 +117,7 @@ def test_another_version_is_another_story(device: Connected) -> None:
 
 def test_a_transfer_cut_in_the_middle_is_no_failure_and_goes_on_at_the_next_connection(device: Connected) -> None:
     device.begin(1.0)
-    assert device.updates.lost(2.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 0)]
+    assert device.updates.lost(2.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 0, "release")]
     device.hello(3.0)
     assert device.firmware.may_bring_from() == 3.0
     assert [fact.attempt for fact in device.begin(3.0)] == [2]
@@ -132,7 +132,7 @@ def test_a_device_that_does_not_come_back_is_offered_the_version_when_it_does(de
     device.failed(fact)
     device.hello(2_000.0)
     assert device.firmware.may_bring_from() == 2_000.0
-    assert device.hello(2_001.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+    assert device.hello(2_001.0, NEW) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]
 
 
 def test_a_target_that_is_withdrawn_during_the_transfer_cancels_it_and_counts_as_no_failure(device: Connected) -> None:
@@ -142,3 +142,33 @@ def test_a_target_that_is_withdrawn_during_the_transfer_cancels_it_and_counts_as
     assert isinstance(fact, UpdateFailed)
     assert (fact.reason, fact.failures) == ("cancelled", 0)
     assert not device.updates.running
+
+
+def test_a_device_that_reports_another_product_in_the_middle_has_not_succeeded_and_proves_nothing(
+    device: Connected,
+) -> None:  # FW-5, DEV-3
+    device.begin(1.0)
+    facts = device.firmware.told(Identity(2000, 7, "", "", True), 2.0)
+    (report,) = [fact for fact in facts if isinstance(fact, FirmwareReported)]
+    assert report.product_id is None  # so that it is no proof that version 7 of product 1000 runs
+    assert not [fact for fact in facts if isinstance(fact, UpdateSucceeded)]
+    assert device.firmware.may_bring_from() is None
+    (report,) = [fact for fact in device.firmware.told(OLD, 3.0) if isinstance(fact, FirmwareReported)]
+    assert report.product_id == 1000
+
+
+def test_a_device_that_says_each_second_that_it_runs_another_version_is_recorded_as_it_says(device: Connected) -> None:
+    """What it reports is the truth (DEV-3): an attempt succeeds once, and what is recorded are its changes."""
+    device.begin(1.0)
+    said = [device.firmware.told(told, float(second)) for second, told in enumerate((NEW, NEW, OLD, NEW, OLD))]
+    kinds = [type(fact).__name__ for facts in said for fact in facts]
+    assert kinds == ["FirmwareReported", "UpdateSucceeded", *["FirmwareReported"] * 3]
+
+
+def test_a_device_that_flaps_has_one_attempt_at_a_time_and_is_given_up_in_the_end(device: Connected) -> None:  # FW-7
+    kinds: list[str] = []
+    for number in range(MOST_INTERRUPTIONS):
+        device.begin(10.0 * number)
+        kinds += [type(fact).__name__ for fact in device.updates.lost(10.0 * number + 1)]
+        device.hello(10.0 * number + 5)
+    assert kinds == ["UpdateInterrupted"] * (MOST_INTERRUPTIONS - 1) + ["UpdateFailed"]

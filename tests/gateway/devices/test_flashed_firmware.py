@@ -47,7 +47,7 @@ def test_a_device_that_comes_back_as_it_was_has_failed_and_is_not_sent_it_again(
 def test_a_file_that_was_being_applied_has_its_fate_told_at_another_gateway(directory: Any) -> None:
     directory.change(flash=FILE, attempt_version=9, attempts=1, attempt_applying=True)
     elsewhere = Connected(directory)
-    assert elsewhere.hello(5.0, FLASHED) == [UpdateSucceeded(DEVICE, 1000, 9, 1)]
+    assert elsewhere.hello(5.0, FLASHED) == [UpdateSucceeded(DEVICE, 1000, 9, 1, "file")]
     elsewhere.updates.flashing.know(FILE, 6.0)
     assert elsewhere.updates.flashing.wanted is None
 

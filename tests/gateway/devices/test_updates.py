@@ -82,7 +82,7 @@ def test_only_a_version_report_is_success(updates: Updates) -> None:  # FW-7
     for word in ("DOWNLOADED", "VERIFIED", "UPDATING"):
         assert not any(isinstance(event, UpdateSucceeded) for event in updates.says(word, "", SEVEN, 1.0))
     updates.connected()
-    assert updates.reported(True, 9.0) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+    assert updates.reported(True, 9.0) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]
     assert updates.reported(True, 9.1) == []
     assert updates.reported_late(1000, 7) == []
 
@@ -90,10 +90,10 @@ def test_only_a_version_report_is_success(updates: Updates) -> None:  # FW-7
 def test_a_version_that_comes_after_an_interruption_is_success_all_the_same(updates: Updates) -> None:
     updates.chunk(SEVEN, 1_000, 0.0)
     updates.says("DOWNLOADED", "", SEVEN, 1.0)
-    assert updates.lost(2.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 100)]
+    assert updates.lost(2.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 100, "release")]
     updates.connected()
     assert updates.reported(True, 3.0) == []
-    assert updates.reported_late(1000, 7) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+    assert updates.reported_late(1000, 7) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]
 
 
 def test_a_version_that_was_never_tried_is_no_success(updates: Updates) -> None:
@@ -111,9 +111,9 @@ def test_what_was_being_applied_at_another_gateway_has_its_fate_told_here(update
     updates.connected()
     [fate] = updates.reported(runs, 1.0)
     assert fate == (
-        UpdateSucceeded(DEVICE, 1000, 7, 2)
+        UpdateSucceeded(DEVICE, 1000, 7, 2, "release")
         if runs
-        else UpdateFailed(DEVICE, 1000, 7, 2, "came_back_unchanged", "came back with another version", 2)
+        else UpdateFailed(DEVICE, 1000, 7, 2, "came_back_unchanged", "came back with another version", 2, "release")
     )
     assert not updates.running
 
@@ -171,7 +171,7 @@ def test_a_device_that_comes_back_with_another_version_has_failed(updates: Updat
 
 def test_a_lost_connection_interrupts_and_is_no_failure(updates: Updates) -> None:
     updates.chunk(SEVEN, 420, 0.0)
-    assert updates.lost(1.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 42)]
+    assert updates.lost(1.0) == [UpdateInterrupted(DEVICE, 1000, 7, 1, 42, "release")]
     assert updates.offer_from(7, connected_at=2.0) == 2.0
     assert updates.chunk(SEVEN, 10, 3.0)[0].attempt == 2
 
@@ -269,7 +269,7 @@ def test_what_the_gateway_sends_opens_with_the_offer_and_is_applying_when_it_is_
     assert updates.delivered(4.0) == [UpdateAdvanced(DEVICE, 1000, 7, 1, "applying", 100)]
     assert updates.lost(5.0) == []
     updates.connected()
-    assert updates.reported(True, 30.0) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]
+    assert updates.reported(True, 30.0) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]
 
 
 def test_a_device_that_got_everything_is_to_be_back_within_five_minutes(updates: Updates) -> None:
@@ -283,7 +283,7 @@ def test_a_device_that_got_everything_is_to_be_back_within_five_minutes(updates:
     assert isinstance(failed, UpdateFailed)
     assert (failed.reason, failed.failures) == ("did_not_come_back", 1)
     updates.connected()
-    assert updates.reported_late(1000, 7) == [UpdateSucceeded(DEVICE, 1000, 7, 1)]  # it was only slow
+    assert updates.reported_late(1000, 7) == [UpdateSucceeded(DEVICE, 1000, 7, 1, "release")]  # it was only slow
 
 
 def test_a_device_that_comes_back_as_it_was_has_failed(updates: Updates) -> None:
@@ -301,7 +301,7 @@ def test_a_transfer_of_the_gateway_fails_for_a_reason_and_is_counted(updates: Up
     assert updates.failed(reason, "", 0.0) == []
     updates.begin(SEVEN, 0.0)
     [failed] = updates.failed(reason, "error\n5", 10.0)
-    assert failed == UpdateFailed(DEVICE, 1000, 7, 1, reason, "error 5", 1)
+    assert failed == UpdateFailed(DEVICE, 1000, 7, 1, reason, "error 5", 1, "release")
     assert updates.offer_from(7, 0.0) == 10.0 + RETRY_S
 
 
@@ -350,7 +350,7 @@ def test_whatever_happens_attempts_are_numbered_and_end_once(steps: list[Any]) -
             now += first
             events += updates.due(now)
     open_attempt: tuple[int, int] | None = None
-    version, number = None, 0
+    numbers: dict[int, int] = {}
     for event in events:
         assert not CONTRACTS.schema(type(event).__name__).validate(
             {name: getattr(event, name) for name in event.__slots__}
@@ -358,8 +358,8 @@ def test_whatever_happens_attempts_are_numbered_and_end_once(steps: list[Any]) -
         this = (event.version, event.attempt)
         if isinstance(event, UpdateStarted):
             assert open_attempt is None
-            assert event.attempt == (number + 1 if event.version == version else 1)
-            open_attempt = (version, number) = this
+            assert event.attempt == numbers.get(event.version, 0) + 1
+            open_attempt, numbers[event.version] = this, event.attempt
         else:
             assert this == open_attempt
             if not isinstance(event, UpdateAdvanced):

@@ -122,8 +122,10 @@ DEVICE_OBJECT = {
     "firmware_updates_enabled": True,
     "firmware_updates_forced": False,
     "firmware_update": {
+        "id": "0123456789abcdef01234567-7-1",
         "version": 7,
         "attempt": 1,
+        "cause": "release",
         "state": "downloading",
         "percent": 40,
         "failures": 0,

@@ -16,7 +16,7 @@ from services.gateway.devices.calls import (
     Signal,
     VariableRead,
 )
-from shared.errors import NotFound, Refused, Unavailable
+from shared.errors import Refused, Unavailable
 from shared.targets import Membership
 
 DEVICE = "0123456789abcdef01234567"
@@ -30,7 +30,7 @@ NOT_OURS = (403, "Permission Denied", "I didn't recognize that device name or ID
 def answers(api: Any, world: Any) -> None:
     api.bus.answers["devices.get_device"] = {**world.DEVICE_OBJECT, "name": "cellar"}
     api.bus.answers["devices.list_own_devices"] = {"devices": [world.DEVICE_OBJECT]}
-    api.bus.answers["devices.find_own_device"] = NotFound("Device not found.")
+    api.bus.answers["devices.find_own_devices"] = {"device_ids": []}
     api.bus.answers["devices.update_device"] = lambda asked: {
         "id": DEVICE,
         "updated_at": "2026-03-01T12:00:00.000Z",
@@ -303,10 +303,10 @@ def test_a_device_that_is_in_no_product_is_nobody_s(api: Any, world: Any) -> Non
 
 
 def test_a_name_is_looked_for_among_what_the_caller_has_claimed(api: Any, world: Any) -> None:
-    api.bus.answers["devices.find_own_device"] = {"device_id": DEVICE}
+    api.bus.answers["devices.find_own_devices"] = {"device_ids": [DEVICE, "7" * 24]}
     belongs(api, 1000, owner_id=world.LONER)
     assert api.post("/v1/devices/my%20desk/led", token=world.LONER_TOKEN).json()["id"] == DEVICE
-    assert api.bus.last("find_own_device").arguments == {
+    assert api.bus.last("find_own_devices").arguments == {
         "account_id": world.LONER,
         "name": "my desk",
         "product_id": None,
@@ -314,9 +314,22 @@ def test_a_name_is_looked_for_among_what_the_caller_has_claimed(api: Any, world:
     assert world.error_of(api.post("/v1/devices/my%20desk/led", token=world.STRANGER_TOKEN)) == NOT_OURS
 
 
+def test_a_name_that_several_devices_of_the_caller_have_is_refused(api: Any, world: Any) -> None:
+    namesake = "7" * 24
+    api.bus.answers["devices.find_own_devices"] = {"device_ids": [DEVICE, namesake]}
+    for device_id in (DEVICE, namesake):
+        entry = replace(api.directory.devices[DEVICE], device_id=device_id, membership=Membership(1000))
+        api.directory.devices[device_id] = replace(entry, owner_id=world.LONER)
+    status, code, text = world.error_of(api.post("/v1/devices/my%20desk/led", token=world.LONER_TOKEN))
+    assert (status, code) == (400, "ambiguous_name")
+    assert DEVICE in text
+    assert namesake in text
+    assert api.post(f"/v1/devices/{DEVICE}/led", token=world.LONER_TOKEN).json()["id"] == DEVICE
+
+
 def test_an_id_in_any_case_is_no_name(api: Any) -> None:
     assert api.post(f"/v1/devices/{DEVICE.upper()}/led").json()["id"] == DEVICE
-    assert api.bus.count("find_own_device") == 0
+    assert api.bus.count("find_own_devices") == 0
 
 
 def test_the_list_is_of_what_the_caller_has_claimed(api: Any, world: Any) -> None:

@@ -275,3 +275,12 @@ def test_tokens_are_for_1_to_1000_device_ids(api: Any, world: Any, ids: Any) -> 
     status, code, text = world.error_of(api.post(f"{BASE}/tokens", json={"device_ids": ids}))
     assert (status, code) == (400, "invalid_request")
     assert text.startswith("device_ids")
+
+
+def test_what_failed_on_a_device_is_tried_again(api: Any, world: Any) -> None:  # FW-7
+    api.bus.answers["devices.retry_update"] = {"position": 8}
+    path = "/v1/products/thermo/devices/0123456789ABCDEF01234567/firmware/retry"
+    answer = api.post(path)
+    assert (answer.status_code, answer.json()) == (200, {"ok": True})
+    assert api.bus.last("retry_update").arguments == {"product_id": 1000, "device_id": "0123456789abcdef01234567"}
+    assert api.post(path, token=world.STRANGER_TOKEN).status_code == 404

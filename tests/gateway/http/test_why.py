@@ -28,6 +28,8 @@ RULE = {
     "rule": "released",
     "released_version": 8,
     "target_version": 8,
+    "target_cause": "release",
+    "rollout": None,
     "delivery": "offline",
     "runs_released": False,
     "gets_released": True,

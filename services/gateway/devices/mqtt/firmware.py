@@ -87,10 +87,12 @@ class MqttFirmware(Firmware):
         self._offered_version = None
 
     def report(self, values: Mapping[str, Any], now: float) -> list[object]:
-        """The events of a report by the reserved keys (MQF-1, MQF-8)."""
-        state = State.of(values)
+        """The events of a report by the reserved keys (MQF-1, MQF-8). ``fw_updates_enabled`` false: *not now*; nothing
+        is offered until it is true again, or the device connects anew; who asks for the firmware is told all the
+        same."""
+        state, enabled = State.of(values), values.get("fw_updates_enabled")
         failed = bool(state.error) or state.word == "FAILED"
-        events: list[object] = []
+        events: list[object] = self.declares(enabled=enabled) if isinstance(enabled, bool) else []
         if failed:
             events += self.updates.says(state.word, state.error, None, now)
         told = told_by(values, self.identity, self._named)
@@ -154,6 +156,14 @@ class MqttFirmware(Firmware):
         if self._offered_version == aim.version:
             moments.append(self._offered_at + limits.offer_again_s)
         return max(moments)
+
+    def ask_at(self) -> float | None:
+        """When it asks for its turn in a roll-out: it has reported what it runs, or does not report anything."""
+        earliest = self.ask_from()
+        if earliest is None:
+            return None
+        known = self._reported_at is not None
+        return earliest if known else max(earliest, self._connected_at + self._limits.unreported_s)
 
     def offer(self, now: float) -> JsonObject:
         """The attributes of the offer that is due now; it is taken as made. Empty if there is no image after all."""

@@ -101,6 +101,7 @@ class Session:
 
     __slots__ = (
         "_around",
+        "_ask_at",
         "_explain",
         "_heard_at",
         "_inbox",
@@ -160,6 +161,7 @@ class Session:
         self._silence_s = 1.5 * (connect.keep_alive_s or limits.keep_alive_s)
         if connect.level == V5:
             self._silence_s = min(self._silence_s, 1.5 * limits.keep_alive_s)
+        self._ask_at: float | None = None
         self._offer_at: float | None = None
         self.asking: Asking | None = None
         self.desired: Desired | None = None
@@ -173,6 +175,7 @@ class Session:
         product_id = self.memory.product_id = self.firmware.entry.membership.product_id
         self.memory.updates.know(self.firmware.entry, now.s)
         self.memory.updates.connected()
+        self._plan()
         if self.memory.reported is not None and self.memory.reported.settled(now.s):
             self.memory.reported = None  # another gateway may have heard newer ones
         about = (self.device_id, product_id, *self.name, self.connected_at, PROTOCOLS[self.level], self.address)
@@ -341,7 +344,7 @@ class Session:
         if downloading and not self.memory.updates.downloading:
             self._around.transfers.done(self.device_id, now.s)
         if outcome.replan:
-            self._offer_at = self.firmware.offer_at()
+            self._plan()
         self.messages_out += len(outcome.down)
         return [*effects, *outcome.down, self._inbox.ready(), *self._changes(now, only_held=True)]
 
@@ -385,7 +388,7 @@ class Session:
         """The subscriptions have changed."""
         listening = self._outbox.attributes_topic() is not None
         self.firmware.listens(listening, now.s)
-        self._offer_at = self.firmware.offer_at()
+        self._plan()
         if listening and self.desired is None:
             told, self.memory.untold_from = self.memory.untold_from, None
             if told is None:  # not repeated at connection: the device asks (MQX-3)
@@ -409,7 +412,7 @@ class Session:
         at = self._heard_at + self._silence_s
         held_until = None if self.desired is None else self.desired.held_until
         unheard_at = None if self.asking is None else self.asking.due_at()
-        for moment in (self._offer_at, self.memory.updates.due_at(), held_until, unheard_at):
+        for moment in (self._offer_at, self._ask_at, self.memory.updates.due_at(), held_until, unheard_at):
             if moment is not None and moment < at:
                 at = moment
         return at
@@ -422,13 +425,22 @@ class Session:
             return [self._bye(KEEP_ALIVE, "keepalive", "silent for 1.5 times its keep-alive")]
         effects: list[Effect] = [Record(event) for event in self.memory.updates.due(now.s)]
         if effects:
-            self._offer_at = self.firmware.offer_at()
+            self._plan()
         if self.asking is not None:
             effects += self.asking.due(now.s)
         effects += self._changes(now, only_held=True)
+        if self._ask_at is not None and now.s >= self._ask_at:
+            asked = self.firmware.ask(now.s)
+            self.memory.caused(len(asked), now.s)
+            effects += [Record(event) for event in asked]
+            self._plan()
         if self._offer_at is not None and now.s >= self._offer_at:
             effects += self._offer(now)
         return effects
+
+    def _plan(self) -> None:
+        """Work out anew when the device is offered its target, and when it asks for its turn in a roll-out."""
+        self._offer_at, self._ask_at = self.firmware.offer_at(), self.firmware.ask_at()
 
     def _offer(self, now: Now) -> list[Effect]:
         effects: list[Effect] = [Record(event) for event in self.firmware.refresh(now.s)]
@@ -441,7 +453,7 @@ class Session:
             attributes = self.firmware.offer(now.s)
             if attributes:
                 effects += self.answer(topic, attributes)
-        self._offer_at = self.firmware.offer_at()
+        self._plan()
         return effects
 
     def tell_target(self, now: Now) -> list[Effect]:
@@ -463,7 +475,7 @@ class Session:
             return [self._bye(KICKED, "kicked", "what let the device in is not valid any more")]  # MQS-6
         effects: list[Effect] = [Record(event) for event in self.firmware.directory_changed(now.s)]
         self.memory.product_id = self.firmware.entry.membership.product_id
-        self._offer_at = self.firmware.offer_at()
+        self._plan()
         return [*effects, *self._changes(now)]
 
     @property

@@ -173,6 +173,7 @@ class Session:
         self._subscriptions = Subscriptions(kept.subscriptions)
         self._describing.restore(kept.description)
         self._described = True
+        self.firmware.goes_on()
         if self._untold_key:
             self.memory.pin(self._key_der, now.s)
         effects: list[Effect] = [*self._online(replaced_address), *self._key_told(), *self._reported(now)]
@@ -344,6 +345,7 @@ class Session:
         self._describing = Describing(hello.has(POSTS_DESCRIBE), self._around.limits.describe_s)
         self._described = False
         self._hello_at = now.s
+        self.firmware.connects_anew(now.s)
         effects: list[Effect] = [*self._greeting(message), *self._reported(now)]
         effects += self._describe(self._describing.begin(now.s))
         self.may_have_changed()
@@ -392,7 +394,7 @@ class Session:
         return [self.down(Event(published.name, data, ttl_s, published.public))]
 
     def _setting_up(self, now: Now) -> bool:
-        return self.told.takes_updates and self.firmware.comes_first(now.s)
+        return self.firmware.takes_updates and self.firmware.comes_first(now.s)
 
     def down(self, event: Event) -> bytes:
         """The message that gives the device an event."""

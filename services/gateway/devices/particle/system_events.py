@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from services.gateway.devices.effects import Now
 from services.gateway.devices.particle.events import Event
-from services.gateway.devices.particle.told import TRUE
+from services.gateway.devices.particle.told import FALSE, TRUE
 from shared.events.gateway import ClaimPresented
 from shared.ids import digest
 
@@ -23,6 +23,7 @@ CLAIM_CHARACTERS = 63
 RANDOM_BYTES = 40
 DIGITS = 10
 CLAIMED = "spark/device/claim/success"
+UPDATES = "particle/device/updates/"
 SAFE_MODE_SEEN = "spark/status/safe-mode"
 
 
@@ -99,14 +100,20 @@ def _shown(_session: Session, event: Event, heard: Heard) -> None:
     heard.log.append(event)
 
 
-def _enabled(session: Session, event: Event, _heard: Heard) -> None:
-    session.told.updates_enabled = event.data == TRUE
+def _enabled(session: Session, event: Event, heard: Heard) -> None:
+    heard.facts += session.firmware.declares(enabled=event.data == TRUE)
     session.may_have_changed()
 
 
-def _forced(session: Session, event: Event, _heard: Heard) -> None:
-    session.told.updates_forced = event.data == TRUE
+def _forced(session: Session, event: Event, heard: Heard) -> None:
+    heard.facts += session.firmware.declares(forced=event.data == TRUE)
     session.may_have_changed()
+
+
+def updates_told(what: str, is_so: bool) -> Event:
+    """Tells the device whether an update waits for it (``pending``), or is to come whatever its application says
+    (``forced``)."""
+    return Event(UPDATES + what, TRUE if is_so else FALSE)
 
 
 def _counted(kind: str) -> Callable[[Session, Event, Heard], None]:
@@ -142,8 +149,8 @@ _READERS: dict[str, Callable[[Session, Event, Heard], None]] = {
     "spark/device/ota_result": _counted("late_update_results"),
     "spark/device/key/error": _counted("key_errors"),
     "spark/cc3000-patch-version": _counted("patch_versions"),
-    "particle/device/updates/enabled": _enabled,
-    "particle/device/updates/forced": _forced,
+    UPDATES + "enabled": _enabled,
+    UPDATES + "forced": _forced,
 } | {
     f"{prefix}/device/{what}": answer
     for prefix in ("spark", "particle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 TRUE = b"true"
+FALSE = b"false"
 
 
 class Told:
@@ -14,8 +15,6 @@ class Told:
         "ident",
         "max_binary_bytes",
         "safe_mode",
-        "updates_enabled",
-        "updates_forced",
     )
 
     def __init__(self) -> None:
@@ -23,11 +22,4 @@ class Told:
         self.max_binary_bytes: int | None = None
         self.chunk_bytes: int | None = None
         self.safe_mode = False
-        self.updates_enabled = True
-        self.updates_forced = False
         self.claim_shown = False
-
-    @property
-    def takes_updates(self) -> bool:
-        """Whether its application lets it be updated, or somebody overruled that."""
-        return self.updates_enabled or self.updates_forced

@@ -4,12 +4,12 @@ Does no I/O."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.gateway.devices.effects import Now, Record
-from services.gateway.devices.particle import coap, sending, update_messages
+from services.gateway.devices.particle import coap, sending, system_events, update_messages
 from services.gateway.devices.particle.effects import Effect, Fetch, Once
-from services.gateway.devices.particle.hello import UPDATES_V3
+from services.gateway.devices.particle.hello import UPDATE_EVENTS, UPDATES_V3
 from services.gateway.devices.particle.sender import Sender, sender_of
 from services.gateway.devices.particle.sending import Delivered, Failed, Need, Plan, Progressed, Refused
 from services.gateway.devices.updates import Wanted
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from services.gateway.devices.particle.session import Session
 
 
+class _Told(NamedTuple):
+    """What the device was told of updates."""
+
+    pending: bool = False
+    forced: bool = False
+
+
 class Updating:
     """Of one session."""
 
-    __slots__ = ("_begin_at", "_fetch", "_sender", "_sha256", "_wanted")
+    __slots__ = ("_ask_at", "_begin_at", "_fetch", "_sender", "_sha256", "_tell", "_tell_at", "_told", "_wanted")
 
     def __init__(self) -> None:
         self._sender: Sender | None = None
@@ -31,6 +38,9 @@ class Updating:
         self._sha256 = ""
         self._fetch: tuple[float, Fetch] | None = None
         self._begin_at: float | None = None
+        self._ask_at: float | None = None
+        self._told = self._tell = _Told()
+        self._tell_at: float | None = None
 
     @property
     def busy(self) -> bool:
@@ -42,7 +52,7 @@ class Updating:
         member, most = session.firmware.entry.membership, session.most_binary_bytes
         if self.busy or session.memory.updates.running:
             return errors.Refused("busy", "The device is being updated.")
-        if not session.told.takes_updates:
+        if not session.firmware.takes_updates:
             return errors.Refused("updates_disabled", "The device's application does not let it be updated now.")
         if most is not None and flash.size_bytes > most:
             text = f"The file has {flash.size_bytes} bytes; this device takes {most}."
@@ -54,10 +64,16 @@ class Updating:
         return None
 
     def plan(self, session: Session, ready_at: float) -> None:
-        """Work out anew when an update may begin: at ``ready_at`` at the earliest."""
-        at = session.firmware.may_bring_from()
-        idle = not self.busy and session.told.takes_updates
-        self._begin_at = max(at, ready_at) if at is not None and idle else None
+        """Work out anew when an update may begin, when the device asks for its turn in a roll-out, and what it is to
+        be told of what waits for it: at ``ready_at`` at the earliest."""
+        firmware = session.firmware
+        at, ask_at = firmware.may_bring_from(), firmware.ask_from()
+        self._begin_at = max(at, ready_at) if at is not None and not self.busy else None
+        self._ask_at = max(ask_at, ready_at) if ask_at is not None and not self.busy else None
+        self._tell_at = None
+        if session.hello.has(UPDATE_EVENTS):
+            self._tell = _Told(firmware.is_put_off, firmware.overruled)
+            self._tell_at = None if self._tell == self._told or self.busy else ready_at
 
     def wake_at(self) -> float | None:
         """When ``tick`` has something to do."""
@@ -65,6 +81,8 @@ class Updating:
             None if self._sender is None else self._sender.wake_at(),
             None if self._fetch is None else self._fetch[0],
             self._begin_at,
+            self._ask_at,
+            self._tell_at,
         )
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -76,10 +94,23 @@ class Updating:
         if self._fetch is not None and now.s >= self._fetch[0]:
             effects.append(self._fetch[1])
             self._fetch = None
+        if self._tell_at is not None and now.s >= self._tell_at:
+            effects += self._tells(session)
+        if self._ask_at is not None and now.s >= self._ask_at:
+            self._ask_at = None
+            asked = session.firmware.ask(now.s)
+            session.memory.caused(len(asked), now.s)
+            effects += [Record(event) for event in asked]
         if self._begin_at is not None and now.s >= self._begin_at:
             self._begin_at = None
             effects += self._begin(session, now)
         return effects
+
+    def _tells(self, session: Session) -> list[Effect]:
+        before, told = self._told, self._tell
+        self._told, self._tell_at = told, None
+        named = (("pending", before.pending, told.pending), ("forced", before.forced, told.forced))
+        return [session.down(system_events.updates_told(what, now)) for what, was, now in named if was != now]
 
     def receive(self, session: Session, message: coap.Message, now: Now) -> list[Effect] | None:
         """A message of the device; None if the update has nothing to do with it."""

@@ -83,6 +83,13 @@ ROUTES = [
         body="upload",
         also=("devices.flash", "devices.import"),
     ),
+    post(
+        DEVICE + "/firmware/retry",
+        "devices.update",
+        "Try again the version that failed on a device and is offered to it no more (FW-7)",
+        devices.retry_update,
+        documents.Ok(),
+    ),
     delete(
         DEVICE,
         "devices.remove",

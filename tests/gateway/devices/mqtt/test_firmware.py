@@ -17,7 +17,9 @@ from services.gateway.devices.mqtt.packets import Publish, decode
 from services.gateway.devices.mqtt.reader import FrameReader
 from services.gateway.devices.mqtt.reports import told_by
 from services.gateway.devices.transfers import TransferLimits, Transfers
-from shared.events.gateway import FirmwareReported, UpdateFailed
+from shared.events.gateway import FirmwareReported, RolloutTurnAsked, UpdateFailed, UpdatesDeclared
+from shared.rollouts import PLACES, Releases, Rollout
+from tests.gateway.devices.conftest import ClientWire
 
 IMAGE = bytes(range(250)) * 4
 NOBODY = Identity(None, None, "", "", False)
@@ -598,3 +600,72 @@ def test_flash_now_asked_for_once_more_is_offered_in_the_same_connection(
     assert offers(listening.wait(30)) == []
     directory.change(failures=0)
     assert offers(listening.news() + listening.wait(0.1)) == ["7"]
+
+
+# -- roll-outs ----------------------------------------------------------------------------------------------------
+
+ROLLOUT = "a" * 24
+
+
+def asked(desk: Any) -> list[RolloutTurnAsked]:
+    return [fact for fact in desk.facts if isinstance(fact, RolloutTurnAsked)]
+
+
+@pytest.fixture
+def rolling_out(listening: Any, directory: Any) -> Any:
+    """Version 7 is released, 8 is being rolled out, and the device has just connected anew."""
+    directory.put_image(8, IMAGE[:-1])
+    releases = Releases(7, {}, (Rollout(ROLLOUT, 8, share=PLACES),))
+    directory.change(releases=releases)
+    listening.lose()
+    listening.connect()
+    listening.send(ClientWire.subscribe("v1/devices/me/attributes"))
+    return listening
+
+
+def test_a_device_hears_of_the_version_of_a_rollout_only_when_it_has_its_turn(
+    rolling_out: Any, directory: Any
+) -> None:  # FW-6
+    rolling_out.up("v2/t", b'{"current_fw_version":"7"}')
+    assert offers(rolling_out.wait(30.0)) == []
+    assert [fact.rollout_id for fact in asked(rolling_out)] == [ROLLOUT]
+    [answer] = messages(rolling_out.up("v1/devices/me/attributes/request/1", b'{"sharedKeys":"fw_version"}'))
+    assert json.loads(answer.payload)["shared"] == {"fw_version": "7"}
+    directory.change(turn=ROLLOUT)
+    assert offers([*rolling_out.news(), *rolling_out.wait(5.0)]) == ["8"]
+    rolling_out.up("v2/fw/request/0/chunk/0", b"100")
+    assert rolling_out.served[-1].sha256 == directory.image(1000, 8).sha256
+
+
+def test_a_device_that_reports_nothing_asks_for_its_turn_after_a_while(rolling_out: Any) -> None:
+    rolling_out.wait(9.0)
+    assert asked(rolling_out) == []
+    rolling_out.wait(2.0)
+    assert len(asked(rolling_out)) == 1
+
+
+def test_a_pause_is_heard_by_who_is_downloading(rolling_out: Any, directory: Any) -> None:
+    rolling_out.up("v2/t", b'{"current_fw_version":"7"}')
+    directory.change(turn=ROLLOUT)
+    rolling_out.news()
+    rolling_out.wait(5.0)
+    rolling_out.up("v2/fw/request/0/chunk/0", b"100")
+    directory.change(releases=Releases(7, {}, (Rollout(ROLLOUT, 8, state="paused", share=PLACES),)))
+    rolling_out.news()
+    assert rolling_out.last(UpdateFailed).reason == "cancelled"
+
+
+def test_a_device_may_say_not_now(listening: Any) -> None:
+    listening.up("v1/devices/me/telemetry", b'{"current_fw_version":"6","fw_updates_enabled":false}')
+    assert (listening.last(UpdatesDeclared).enabled, listening.published) == (False, [])
+    assert offers(listening.wait(60.0)) == []
+    [answer] = messages(listening.up("v1/devices/me/attributes/request/1", b'{"sharedKeys":"fw_version"}'))
+    assert json.loads(answer.payload)["shared"] == {"fw_version": "7"}  # who asks is told all the same
+    listening.up("v1/devices/me/attributes", b'{"fw_updates_enabled":true}')
+    assert offers(listening.wait(30.0)) == ["7"]
+
+
+def test_not_now_is_overruled_by_flash_now(listening: Any, directory: Any) -> None:  # FW-3
+    listening.up("v1/devices/me/telemetry", b'{"current_fw_version":"6","fw_updates_enabled":false}')
+    directory.change(member={"locked_version": 7, "flash_pending": True})
+    assert offers([*listening.news(), *listening.wait(5.0)]) == ["7"]

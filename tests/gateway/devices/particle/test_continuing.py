@@ -41,10 +41,10 @@ def test_anything_else_is_none(data: bytes) -> None:
 
 def test_what_a_device_said_of_itself_is_known_again() -> None:
     told, again = Told(), Told()
-    told.max_binary_bytes, told.updates_enabled, told.ident = 131_072, False, "abc"
+    told.max_binary_bytes, told.safe_mode, told.ident = 131_072, True, "abc"
     continuing.tell_again(again, continuing.told_values(told))
     assert continuing.told_values(again) == continuing.told_values(told)
-    assert not again.takes_updates
+    assert again.safe_mode
 
 
 def test_what_no_release_ever_said_is_left_out() -> None:

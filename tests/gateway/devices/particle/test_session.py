@@ -359,9 +359,9 @@ def test_what_a_device_says_of_itself_is_kept(desk: Desk) -> None:
         desk.publish(name, data, confirmable=False)
     told = desk.session.told
     assert (told.max_binary_bytes, told.chunk_bytes, told.ident) == (1_048_576, 512, "89 abc")
-    assert not told.takes_updates
+    assert not desk.session.firmware.takes_updates
     desk.publish("particle/device/updates/forced", b"true")
-    assert desk.session.told.takes_updates
+    assert desk.session.firmware.takes_updates
     desk.publish("spark/hardware/max_binary", b"many")
     assert desk.session.told.max_binary_bytes is None
 

@@ -10,13 +10,22 @@ import pytest
 
 from services.gateway.devices.calls import FunctionCall, Probe, VariableRead
 from services.gateway.devices.firmware import SETUP_S
-from services.gateway.devices.particle import device_reading
+from services.gateway.devices.particle import device_messages, device_reading
 from services.gateway.devices.particle.device_updates import Habits, Receiver
-from services.gateway.devices.particle.hello import UPDATE_APPLIED
+from services.gateway.devices.particle.events import Event
+from services.gateway.devices.particle.hello import UPDATE_APPLIED, UPDATE_EVENTS
 from services.gateway.devices.particle.update_messages import UpdateBegin
 from services.gateway.devices.transfers import TransferLimits, Transfers
 from services.gateway.entries import ImageEntry
-from shared.events.gateway import DevicePublished, UpdateFailed, UpdateStarted, UpdateSucceeded
+from shared.events.gateway import (
+    DevicePublished,
+    RolloutTurnAsked,
+    UpdateFailed,
+    UpdatesDeclared,
+    UpdateStarted,
+    UpdateSucceeded,
+)
+from shared.rollouts import PLACES, Releases, Rollout
 from tests.gateway.devices.particle.desk import NEW, OLD, PRODUCT, Desk, ParticleDirectory
 
 IMAGE = bytes(range(256)) * 160
@@ -258,3 +267,104 @@ def test_a_late_error_of_a_device_that_has_everything_is_a_failure(desk: Desk, d
     run(desk, Receiver(Habits()))
     desk.publish("spark/device/ota_result", b'{"r":"error"}')
     assert desk.last(UpdateFailed).reason == "device_failed"
+
+
+# -- roll-outs, and devices that say not now ------------------------------------------------------------------------
+
+ROLLOUT = Rollout("a" * 24, VERSION, share=PLACES)
+
+
+def rolled_out(directory: ParticleDirectory, rollout: Rollout = ROLLOUT) -> None:
+    released(directory)
+    directory.change(released_version=None, releases=Releases(None, {}, (rollout,)))
+
+
+def events_down(desk: Desk) -> list[tuple[str, bytes | None]]:
+    said = [device_reading.read(one) for one in desk.sent]
+    return [(one.name, one.data) for one in said if isinstance(one, Event)]
+
+
+def test_a_device_is_sent_the_version_of_a_rollout_when_its_turn_comes(
+    desk: Desk, directory: ParticleDirectory
+) -> None:  # FW-6
+    rolled_out(directory)
+    desk.connect().describe()
+    desk.wait(5.0)
+    assert [fact for fact in desk.facts if isinstance(fact, RolloutTurnAsked)] == [
+        RolloutTurnAsked(desk.session.device_id, PRODUCT, ROLLOUT.rollout_id, 0)
+    ]
+    assert begins(desk) == []
+    directory.change(turn=ROLLOUT.rollout_id)
+    desk.news()
+    desk.wait(0.0)
+    assert len(begins(desk)) == 1
+    assert desk.last(UpdateStarted).cause == "rollout"
+
+
+def test_a_pause_stops_the_transfer(desk: Desk, directory: ParticleDirectory) -> None:
+    rolled_out(directory)
+    directory.change(turn=ROLLOUT.rollout_id)
+    desk.connect().describe()
+    desk.wait(0.0)
+    rolled_out(directory, dataclasses.replace(ROLLOUT, state="paused"))
+    desk.news()
+    assert desk.last(UpdateFailed).reason == "cancelled"
+    rolled_out(directory, dataclasses.replace(ROLLOUT, resumed=1))
+    desk.news()
+    desk.wait(0.0)
+    assert len(begins(desk)) == 2
+
+
+def test_an_application_that_lets_nobody_update_is_told_what_waits_and_asked_again_when_it_says_so(
+    desk: Desk, directory: ParticleDirectory
+) -> None:
+    desk.connect(NEW)
+    desk.publish("particle/device/updates/enabled", b"false")
+    assert desk.last(UpdatesDeclared).enabled is False
+    directory.change_product(intelligent=True)
+    released(directory)
+    desk.news()
+    desk.wait(5.0)
+    assert begins(desk) == []
+    assert events_down(desk) == [("particle/device/updates/pending", b"true")]
+    desk.publish("particle/device/updates/enabled", b"true")
+    desk.wait(0.0)
+    assert len(begins(desk)) == 1
+    assert events_down(desk)[1:] == [("particle/device/updates/pending", b"false")]
+
+
+def test_flash_now_overrules_it_and_the_device_is_told_so_first(desk: Desk, directory: ParticleDirectory) -> None:
+    desk.connect(NEW)
+    desk.publish("particle/device/updates/enabled", b"false")
+    released(directory)
+    directory.change(released_version=None, member={"locked_version": VERSION, "flash_pending": True})
+    desk.news()
+    desk.wait(5.0)
+    said = [device_reading.read(one) for one in desk.sent]
+    told = [one for one in said if isinstance(one, Event | UpdateBegin)]
+    assert isinstance(told[0], Event)
+    assert (told[0].name, told[0].data) == ("particle/device/updates/forced", b"true")
+    assert isinstance(told[1], UpdateBegin)
+
+
+def test_firmware_that_knows_no_such_events_is_told_none(desk: Desk, directory: ParticleDirectory) -> None:
+    desk.connect(dataclasses.replace(NEW, flags=NEW.flags & ~UPDATE_EVENTS))
+    desk.publish("particle/device/updates/enabled", b"false")
+    released(directory)
+    directory.change_product(intelligent=True)
+    desk.news()
+    desk.wait(5.0)
+    assert events_down(desk) == []
+
+
+def test_a_device_that_begins_anew_in_its_session_gets_what_was_released_meanwhile(
+    desk: Desk, directory: ParticleDirectory
+) -> None:  # FW-4: on UDP a session may last for months
+    desk.connect(NEW, reliable=False)
+    released(directory)
+    desk.news()
+    desk.wait(5.0)
+    assert begins(desk) == []
+    desk.say(device_messages.hello(desk.id, NEW, confirmable=True))
+    desk.wait(5.0)
+    assert len(begins(desk)) == 1

@@ -99,7 +99,7 @@ def test_a_device_is_updated_and_success_is_its_next_hello(released: Desk, hello
     assert not [fact for fact in updates(released) if isinstance(fact, UpdateSucceeded | UpdateFailed)]
     released.wait(20)
     released.connect(replace(hello, product_version=7, flags=hello.flags | 1), reliable=habits.reliable)
-    assert updates(released)[-1] == UpdateSucceeded(released.session.device_id, PRODUCT, 7, 1)
+    assert updates(released)[-1] == UpdateSucceeded(released.session.device_id, PRODUCT, 7, 1, "release")
     released.wait(20)
     assert begun(released.sent) == 1
 
