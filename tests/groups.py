@@ -49,6 +49,8 @@ UNIT = (
     "firmware/rollouts/test_windows.py",
     "firmware/test_modules.py",
     "firmware/test_prefixes.py",
+    "firmware/test_signatures.py",
+    "firmware/test_signing.py",
     "firmware/test_versions.py",
     "gateway/devices/mqtt/test_attribute_properties.py",
     "gateway/devices/mqtt/test_attributes.py",

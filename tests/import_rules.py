@@ -83,6 +83,7 @@ PURE = (
     "services/firmware/rollouts/turns.py",
     "services/firmware/rollouts/watch_view.py",
     "services/firmware/rollouts/windows.py",
+    "services/firmware/signing.py",
     "services/firmware/versions.py",
     "services/firmware/views.py",
     "services/gateway/attribute_views.py",

@@ -64,17 +64,14 @@ async def upload_version(call: Call) -> Any:
         size_bytes=size_bytes,
         uploaded_by=call.signed_in.token.email,
         uploader_id=call.signed_in.token.account_id,
+        signature=uploaded.encoded_signature,
     )
 
 
 async def read_version(call: Call) -> Any:
     number = _version_in_path(call)
     product_id = call.product.product_id
-    return await past.ask(call, "firmware", "get_version", _without_digest, product_id=product_id, version=number)
-
-
-def _without_digest(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name != "sha256"}
+    return await past.ask(call, "firmware", "get_version", lambda found: found, product_id=product_id, version=number)
 
 
 async def describe_version(call: Call) -> Any:
