@@ -22,6 +22,7 @@ ELSEWHERE = {
     "demo": "fleet_commands:demo",
     "why": "why_command:why_command",
     "audit": "audit_command:audit_command",
+    "blobs": "blobs_command:app",
     "backup": "backup_command:backup",
     "restore": "backup_command:restore",
 }

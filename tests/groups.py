@@ -25,6 +25,7 @@ FOLDER = Path(__file__).resolve().parent
 
 UNIT = (
     "billing/test_subscriptions.py",
+    "deploy/test_blob_references.py",
     "deploy/simulation/test_conditions.py",
     "deploy/simulation/test_particle_session.py",
     "devices/test_attribute_view.py",

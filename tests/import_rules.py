@@ -18,6 +18,7 @@ PROTOCOLS = ("mqtt", "particle")
 WIRES_PROTOCOLS = "services/gateway/protocols.py"
 
 PURE = (
+    "deploy/blob_references.py",
     "shared/aggregates.py",
     "shared/auth/permissions.py",
     "shared/bus/queue_kinds.py",
