@@ -108,6 +108,7 @@ UNIT = (
     "gateway/devices/test_transfers.py",
     "gateway/devices/test_updates.py",
     "gateway/http/test_errors.py",
+    "gateway/http/test_ranges.py",
     "orgs/audit/test_audit_view.py",
     "orgs/customers/test_beta.py",
     "orgs/customers/test_customers.py",

@@ -284,3 +284,29 @@ def test_signing_is_read_and_changed(api: Any, world: Any) -> None:
     assert api.put(path, json={"signature_required": True}).json() == {"ok": True, "signature_required": True}
     assert api.delete(f"{path}/keys/{'0' * 16}").status_code == 204
     assert world.error_of(api.delete(f"{path}/keys/nonsense"))[0] == 404
+
+
+def test_a_download_that_was_cut_goes_on(api: Any, world: Any) -> None:
+    content = bytes(range(256)) * 3_000
+    digest = stored(api, content)
+    api.bus.answers["firmware.get_version"] = {**world.FIRMWARE, "size": len(content), "sha256": digest}
+    whole = api.get(f"{BASE}/7/binary")
+    tag = whole.headers["etag"]
+    assert (whole.status_code, whole.content, tag) == (200, content, f'"{digest}"')
+    assert whole.headers["accept-ranges"] == "bytes"
+    rest = api.get(f"{BASE}/7/binary", headers={"Range": "bytes=300000-", "If-Range": tag})
+    assert (rest.status_code, rest.content) == (206, content[300_000:])
+    assert rest.headers["content-range"] == f"bytes 300000-767999/{len(content)}"
+    assert rest.headers["content-length"] == str(len(content) - 300_000)
+    other = api.get(f"{BASE}/7/binary", headers={"Range": "bytes=300000-", "If-Range": '"another"'})
+    assert (other.status_code, other.content) == (200, content)
+
+
+def test_a_range_behind_the_end_is_refused_and_what_is_known_is_not_sent(api: Any, world: Any) -> None:
+    api.bus.answers["firmware.get_version"] = {**world.FIRMWARE, "size": 5, "sha256": stored(api, b"12345")}
+    answer = api.get(f"{BASE}/7/binary", headers={"Range": "bytes=5-"})
+    assert world.error_of(answer)[:2] == (416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == "bytes */5"
+    tag = api.request("HEAD", f"{BASE}/7/binary").headers["etag"]
+    known = api.get(f"{BASE}/7/binary", headers={"If-None-Match": tag})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", tag)
