@@ -18,6 +18,7 @@ ELSEWHERE = {
     "replay": "replay_command:app",
     "devices": "fleet_commands:devices",
     "fleet": "fleet_command:app",
+    "firmware": "firmware_command:app",
     "gateway": "gateway_command:app",
     "demo": "fleet_commands:demo",
     "why": "why_command:why_command",
