@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from deploy.blob_references import References
@@ -134,7 +135,7 @@ def _missing(settings: Settings, stored: set[str]) -> Mapping[str, str]:
 
 def _walk(history: History, references: References) -> None:
     after, end = None, False
-    with console.status("reading all events"):
+    with Console(stderr=True).status("reading all events"):
         while not end:
             page = history.read_all(after)
             for recorded in page.events:
@@ -166,7 +167,8 @@ def _pieces(blobs: Blobs, sha256: str) -> Iterator[bytes]:
 
 def _bar(text: str, stored: list[Stored]) -> Iterator[Stored]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    shown = Console(stderr=True)
+    with Progress(*columns, console=shown, disable=not shown.is_terminal, transient=True) as progress:
         task = progress.add_task(text, total=sum(one.size_bytes for one in stored))
         for one in stored:
             yield one

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -159,7 +160,8 @@ def _api(url: str | None, data: Path | None, username: str, password: str) -> It
 
 def _bars() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    shown = Console(stderr=True)
+    return Progress(*columns, TimeRemainingColumn(), console=shown, disable=not shown.is_terminal, transient=True)
 
 
 def _released(one: dict[str, Any]) -> str:
