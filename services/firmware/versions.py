@@ -1,8 +1,8 @@
 """The firmware versions of one product, which of them ran, which is released, and which is being rolled out.
 
 Stream ``firmware-<product id>``. Rules FW-1, FW-4, FW-5, FW-6; codes of contract 9.3 and 9.4. What is decided of
-roll-outs is in ``rollouts.control``, of who may sign versions in ``signing``; where releases and roll-outs meet is here. Longer than other modules, because
-releases of all kinds must not contradict each other.
+roll-outs is in ``rollouts.control``, of who may sign versions in ``signing``; where releases and roll-outs meet is
+here. Longer than other modules, because releases of all kinds must not contradict each other.
 """
 
 from __future__ import annotations
