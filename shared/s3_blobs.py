@@ -57,8 +57,8 @@ PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
 BLOCK_BYTES = 1 << 20
 """What ``open`` reads at once."""
-CONNECT_S, REQUEST_S = 5, 60
-RETRIES, RETRY_S = 3, 30
+CONNECT_S, REQUEST_S = 5, 30
+RETRIES, RETRY_S = 3, 15
 """A request is repeated so often, and not behind so many seconds."""
 MARK_S = 600
 """Longer than removing one blob can take with all repetitions."""

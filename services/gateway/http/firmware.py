@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
+from services.gateway.blob_threads import in_blob_thread
 from services.gateway.http import bodies, past
 from services.gateway.http.calls import Call
 from services.gateway.http.errors import NO_FIRMWARE, error_answer
@@ -121,7 +121,7 @@ async def download_version(call: Call) -> Response:
 
 async def _sent(blobs: Blobs, sha256: str, wanted: Stretch, headers: dict[str, str]) -> Response:
     try:
-        first = await asyncio.to_thread(blobs.read, sha256, wanted.first, min(PIECE_BYTES, wanted.end - wanted.first))
+        first = await in_blob_thread(blobs.read, sha256, wanted.first, min(PIECE_BYTES, wanted.end - wanted.first))
     except NotFound:
         raise Unavailable(f"the blob {sha256} is not stored here") from None
     headers["Content-Length"] = str(wanted.end - wanted.first)
@@ -135,7 +135,7 @@ async def _pieces(blobs: Blobs, sha256: str, first: bytes, wanted: Stretch) -> A
     yield first
     at = wanted.first + len(first)
     while at < wanted.end:
-        piece = await asyncio.to_thread(blobs.read, sha256, at, min(PIECE_BYTES, wanted.end - at))
+        piece = await in_blob_thread(blobs.read, sha256, at, min(PIECE_BYTES, wanted.end - at))
         if not piece:
             raise Unavailable(f"the blob {sha256} ends at {at}, before {wanted.end}")
         at += len(piece)

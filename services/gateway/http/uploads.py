@@ -14,6 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from services.gateway.blob_threads import in_blob_thread
 from services.gateway.http.bodies import nested
 from services.gateway.http.ports import Limits
 from shared.blobs import Blobs, BlobWriter
@@ -67,13 +68,13 @@ class BlobSink:
 
     async def write(self, data: bytes) -> None:
         writer = await self._opened()
-        await asyncio.to_thread(writer.write, data)
+        await in_blob_thread(writer.write, data)
 
     async def finish(self) -> tuple[str, int]:
         """The blob's digest and size in bytes."""
         writer = await self._opened()
         try:
-            blob = await asyncio.to_thread(writer.finish)
+            blob = await in_blob_thread(writer.finish)
         except BaseException:
             await self.abort()
             raise
@@ -82,12 +83,12 @@ class BlobSink:
 
     async def abort(self) -> None:
         if self._writer is not None:
-            await asyncio.to_thread(self._writer.abort)
+            await in_blob_thread(self._writer.abort)
             self._writer = None
 
     async def _opened(self) -> BlobWriter:
         if self._writer is None:
-            self._writer = await asyncio.to_thread(self._blobs.writer)
+            self._writer = await in_blob_thread(self._blobs.writer)
         return self._writer
 
 
