@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from services.gateway.http.calls import Call
-from shared.errors import NotFound
-
-_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 async def read_signing(call: Call) -> Any:
@@ -28,6 +24,4 @@ async def add_key(call: Call) -> Any:
 
 async def remove_key(call: Call) -> Any:
     key_id = call.params["key"]
-    if not _KEY_ID.fullmatch(key_id):
-        raise NotFound("Signing key not found.")
     await call.ask("firmware", "remove_signing_key", product_id=call.product.product_id, key_id=key_id)
