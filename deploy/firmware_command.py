@@ -172,6 +172,14 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and values, of what is inside the module with both names."""
     for name, value in found.items():
         if isinstance(value, dict):
-            yield from ((f"{name}.{inner}", str(text)) for inner, text in value.items())
+            yield from ((f"{name}.{inner}", _text(held)) for inner, held in value.items())
         else:
-            yield name, "-" if value is None or value == [] else str(value)
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "-"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {held}" for name, held in value.items())
+    return "-" if value is None else str(value)

@@ -27,7 +27,11 @@ FIRMWARE = {
     "name": "kettle.bin",
     "size": len(CONTENT),
     "sha256": sha256(CONTENT).hexdigest(),
-    "module": {"platform_id": 6, "app_hash": "ab" * 32},
+    "module": {
+        "platform_id": 6,
+        "dependencies": [{"function": 4, "index": 2, "version": 6}],
+        "app_hash": "ab" * 32,
+    },
     "signature_key": "0123456789abcdef",
     "uploaded_on": "2026-03-01T12:00:00.000Z",
     "uploaded_by": {"username": "ada@example.com"},
@@ -141,6 +145,7 @@ def test_versions_are_listed_and_shown(run: Any):
     ]
     shown = run("show", "1000", "7").output.split()
     assert shown[shown.index("module.app_hash") + 2] == "ab" * 32
+    assert "function 4 index 2 version 6" in " ".join(shown)
 
 
 def test_a_file_is_uploaded_with_its_signature_and_warnings_are_told(run: Any, gateway: Gateway, tmp_path: Path):
