@@ -239,31 +239,50 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
         yield
 
 
-class _FileWriter:
-    def __init__(self, folder: Path, unfinished: Path, limit_bytes: int) -> None:
-        self._folder = folder
+class Measured:
+    """Size and digest of what is written, up to a limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
         self._hash = hashlib.sha256()
+
+    def take(self, data: bytes) -> None:
+        """Raises ``Refused("too_large")``."""
+        self._size_bytes += len(data)
+        if self._size_bytes > self._limit_bytes:
+            raise Refused("too_large", f"the file is larger than {self._limit_bytes} bytes")
+        self._hash.update(data)
+
+    @property
+    def blob(self) -> Blob:
+        """What it is so far."""
+        return Blob(self._hash.hexdigest(), self._size_bytes)
+
+
+class _FileWriter:
+    def __init__(self, folder: Path, unfinished: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self._measured = Measured(limit_bytes)
         with _of_the_disk():
             descriptor, name = tempfile.mkstemp(dir=unfinished)
         self._path = Path(name)
         self._file = os.fdopen(descriptor, "wb")
 
     def write(self, data: bytes) -> None:
-        self._size_bytes += len(data)
-        if self._size_bytes > self._limit_bytes:
+        try:
+            self._measured.take(data)
+        except Refused:
             self.abort()
-            raise Refused("too_large", f"the file is larger than {self._limit_bytes} bytes")
-        self._hash.update(data)
+            raise
         with _of_the_disk():
             self._file.write(data)
 
     def finish(self) -> Blob:
-        digest = self._hash.hexdigest()
+        blob = self._measured.blob
         with _of_the_disk():
-            self._keep(self._folder / key_of(digest))
-        return Blob(digest, self._size_bytes)
+            self._keep(self._folder / key_of(blob.sha256))
+        return blob
 
     def abort(self) -> None:
         with suppress(OSError):  # what is not written yet cannot be, and is not wanted any more

@@ -22,7 +22,6 @@ older than ``MARK_S`` and counts no more; the remover gives up by then.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import tempfile
@@ -41,6 +40,7 @@ from shared.blobs import (
     DEFAULT_LIMIT_BYTES,
     Blob,
     BlobWriter,
+    Measured,
     Stored,
     check_stretch,
     is_digest,
@@ -186,29 +186,26 @@ class S3Blobs:
 class _S3Writer:
     def __init__(self, store: S3Store, limit_bytes: int) -> None:
         self._store = store
-        self._limit_bytes = limit_bytes
-        self._size_bytes = 0
-        self._hash = hashlib.sha256()
+        self._measured = Measured(limit_bytes)
         self._file = tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115 - closed by abort
 
     def write(self, data: bytes) -> None:
-        self._size_bytes += len(data)
-        if self._size_bytes > self._limit_bytes:
-            self.abort()
-            raise Refused("too_large", f"the file is larger than {self._limit_bytes} bytes")
-        self._hash.update(data)
         try:
+            self._measured.take(data)
             self._file.write(data)
+        except Refused:
+            self.abort()
+            raise
         except OSError as error:
             raise Unavailable(f"the file cannot be spooled: {error.strerror or error}") from error
 
     def finish(self) -> Blob:
-        digest = self._hash.hexdigest()
-        with _answering(digest):
-            while not self._is_kept(digest):
+        blob = self._measured.blob
+        with _answering(blob.sha256):
+            while not self._is_kept(blob.sha256):
                 continue
         self.abort()
-        return Blob(digest, self._size_bytes)
+        return blob
 
     def abort(self) -> None:
         with suppress(OSError):  # what is not written yet is not wanted any more

@@ -22,7 +22,7 @@ from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import ANY
 from tests.keys import contracts_with_keys
-from tests.s3 import CREDENTIALS, bucket_server, make_bucket
+from tests.s3 import bucket_server, make_bucket
 
 TWO_DAYS = timedelta(days=2)
 
@@ -105,9 +105,7 @@ def test_what_is_damaged_or_missing_is_found(settings: Settings, blobs: Blobs):
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+def bucket() -> Iterator[str]:
     with bucket_server() as url:
         yield make_bucket(url, "moved")
 

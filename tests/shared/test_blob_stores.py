@@ -13,7 +13,7 @@ import pytest
 
 from shared.blobs import Blob, Blobs, open_blobs
 from shared.errors import Misuse, NotFound, Refused
-from tests.s3 import CREDENTIALS, bucket_server, make_bucket
+from tests.s3 import bucket_server, make_bucket
 
 _NUMBERS = count(1)
 LONG_AGO, SOON = timedelta(hours=1), timedelta(minutes=1)
@@ -21,9 +21,7 @@ LONG_AGO, SOON = timedelta(hours=1), timedelta(minutes=1)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with bucket_server() as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with bucket_server() as url:
         yield url
 
 

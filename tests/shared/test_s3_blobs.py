@@ -16,7 +16,7 @@ from obstore.store import S3Store
 import shared.s3_blobs
 from shared.blobs import Blobs, open_blobs
 from shared.errors import Refused, Unavailable
-from tests.s3 import CREDENTIALS, bucket_server, make_bucket
+from tests.s3 import bucket_server, make_bucket
 
 DATA = b"kettle"
 DIGEST = sha256(DATA).hexdigest()
@@ -26,9 +26,7 @@ KEY, MARK = f"{DIGEST[:2]}/{DIGEST}", f"condemned/{DIGEST}"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with bucket_server() as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with bucket_server() as url:
         yield url
 
 
