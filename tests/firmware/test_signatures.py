@@ -103,3 +103,13 @@ def test_a_signature_with_one_wrong_bit_is_nobodys(bit: int):
 def test_a_signature_of_another_file_or_without_keys_is_refused():
     assert code(signer_of, IMAGE + b".", SIGNATURE, {"ours": KEY}) == "bad_signature"
     assert code(signer_of, IMAGE, SIGNATURE, {}) == "bad_signature"
+
+
+@given(st.one_of(st.text(max_size=200), st.text(max_size=200).map(lambda text: f"-----BEGIN {text}")))
+def test_any_text_is_a_key_of_32_bytes_or_refused(text: str):
+    try:
+        key = read_public_key(text)
+    except Refused:
+        assert code(read_public_key, text) == "invalid_key"
+    else:
+        assert len(base64.b64decode(key)) == 32
