@@ -34,8 +34,10 @@ class ApiError(FlotillaError):
 class Api:
     """Calls one gateway; ``log_in`` makes the calls behind it those of an account."""
 
-    def __init__(self, url: str, *, timeout_s: float = 30.0, token: str | None = None) -> None:
-        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+    def __init__(
+        self, url: str, *, timeout_s: float = 30.0, token: str | None = None, client: httpx.Client | None = None
+    ) -> None:
+        self._client = client or httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
         if token:
             self._client.headers["Authorization"] = f"Bearer {token}"
 
@@ -221,6 +223,40 @@ class Api:
             files={"file": ("firmware.bin", image, "application/octet-stream")},
         )
         return firmware
+
+    def send_firmware(
+        self, product: int, fields: Mapping[str, str], file: tuple[str, BinaryIO], signature: bytes | None = None
+    ) -> dict[str, Any]:
+        """FW-1, streamed: ``file`` is its name and what is read; with its detached signature, if it has one."""
+        files = {"file": (*file, "application/octet-stream")}
+        signed = {"signature": ("signature", signature, "application/octet-stream")} if signature else {}
+        path = f"/v1/products/{product}/firmware"
+        firmware: dict[str, Any] = self.call("POST", path, data=dict(fields), files={**signed, **files})
+        return firmware
+
+    def firmware_version(self, product: int, version: int) -> dict[str, Any]:
+        """FW-2."""
+        firmware: dict[str, Any] = self.call("GET", f"/v1/products/{product}/firmware/{version}")
+        return firmware
+
+    @contextmanager
+    def firmware_binary(
+        self, product: int, version: int, sha256: str, start: int
+    ) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """The file of a version from byte ``start`` on, if it is still the one of this digest, else all of it: where
+        what comes begins, and the pieces. Raises ``ApiError``, and errors of httpx on the way."""
+        headers = {"Range": f"bytes={start}-", "If-Range": f'"{sha256}"'} if start else {}
+        path = f"/v1/products/{product}/firmware/{version}/binary"
+        with self._client.stream("GET", path, headers=headers) as response:
+            if response.status_code >= 400:
+                response.read()
+                raise _error(response)
+            yield start if response.status_code == 206 else 0, response.iter_raw()
+
+    def signing(self, product: int) -> dict[str, Any]:
+        """Who signs a product's firmware, and whether it must be signed."""
+        signing: dict[str, Any] = self.call("GET", f"/v1/products/{product}/signing")
+        return signing
 
     def release(self, product: int, version: int) -> dict[str, Any]:
         """FW-4."""

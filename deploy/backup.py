@@ -17,19 +17,19 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
 
 from deploy.running import DataFolder
-from shared.blobs import sync_folder
+from shared.blobs import Blobs, key_of, open_blobs, sync_folder
 from shared.clock import system_clock
-from shared.errors import Refused, Unavailable
+from shared.errors import NotFound, Refused, Unavailable
 from shared.projections.database import Database
 from shared.projections.tables import checkpoints
 from shared.settings import Settings
@@ -86,7 +86,7 @@ def make(settings: Settings, target: Path, *, with_keys: bool, with_logs: bool) 
     with _explained(target):
         relays = list(_relays(settings, with_logs=with_logs))
         position, events = _copy_store(store, target / STORE)
-        _copy_blobs(_folder(settings.blobs), target / "blobs")
+        _copy_blobs(open_blobs(settings.blobs), target / "blobs")
         for key in sorted(Path(settings.device_keys).glob("[!.]*.pem")):
             _copy_file(key, target / DEVICE_KEYS / key.name)
         if with_logs:
@@ -227,11 +227,18 @@ def _copy_database(source: Path, target: Path) -> None:
     _sync(target)
 
 
-def _copy_blobs(source: Path, target: Path) -> None:
-    """Blobs never change, and one that an event names was there before the event."""
+def _copy_blobs(source: Blobs, target: Path) -> None:
+    """Blobs never change, and one that an event names was there before the event. One that is collected meanwhile is
+    named by none, not even in the copy of the store: what it was needed for ended long before (``blob_references``)."""
     target.mkdir(mode=0o700)
-    for path in sorted(source.glob("[0-9a-f][0-9a-f]/*")):
-        _copy_file(path, target / path.relative_to(source))
+    for stored in source.stored():
+        path = target / key_of(stored.sha256)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with suppress(NotFound), source.open(stored.sha256) as original:
+            with path.open("xb") as copy:
+                shutil.copyfileobj(original, copy, CHUNK_BYTES)
+            path.chmod(0o600)
+            _sync(path)
 
 
 def _copy_file(source: Path, target: Path) -> None:
@@ -263,10 +270,6 @@ def _keys_path(settings: Settings) -> Path:
     if not settings.keys.startswith("sqlite:///"):
         raise Refused("no_sqlite_keys", "the keys are not in an SQLite file: back up the schema `keys` with pg_dump")
     return Path(settings.keys.removeprefix("sqlite:///")) / "keys.db"
-
-
-def _folder(url: str) -> Path:
-    return Path(unquote(urlsplit(url).path))
 
 
 def _claim(folder: Path) -> None:

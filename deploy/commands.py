@@ -18,10 +18,12 @@ ELSEWHERE = {
     "replay": "replay_command:app",
     "devices": "fleet_commands:devices",
     "fleet": "fleet_command:app",
+    "firmware": "firmware_command:app",
     "gateway": "gateway_command:app",
     "demo": "fleet_commands:demo",
     "why": "why_command:why_command",
     "audit": "audit_command:audit_command",
+    "blobs": "blobs_command:app",
     "backup": "backup_command:backup",
     "restore": "backup_command:restore",
 }

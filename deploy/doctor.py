@@ -16,6 +16,7 @@ from rich.table import Table
 from deploy import health
 from deploy.running import DataFolder
 from deploy.views import projectors
+from shared.blobs import blob_folder, open_blobs
 from shared.errors import FlotillaError
 from shared.settings import Settings
 from shared.store.open import open_store
@@ -41,7 +42,7 @@ def examine(settings: Settings, console: Console) -> bool:
         table.add_column(heading)
     healthy = True
     colours = {"ok": "green", "warning": "yellow", "broken": "red"}
-    for look in (_versions, _disk, _store, _views, _processes, _broker):
+    for look in (_versions, _disk, _store, _blobs, _views, _processes, _broker):
         for finding in _safely(look, settings):
             healthy = healthy and finding.state != "broken"
             table.add_row(finding.subject, f"[{colours[finding.state]}]{finding.state}[/]", finding.text)
@@ -80,6 +81,14 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding("event store", "ok", f"{settings.store.rsplit('@', 1)[-1]}, head at {store.head()}")
     finally:
         store.close()
+
+
+def _blobs(settings: Settings) -> Iterator[Finding]:
+    if not settings.blobs.startswith("file:"):
+        open_blobs(settings.blobs)
+    elif not blob_folder(settings.blobs).is_dir():
+        return
+    yield Finding("blobs", "ok", settings.blobs)
 
 
 def _views(settings: Settings) -> Iterator[Finding]:

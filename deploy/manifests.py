@@ -105,8 +105,9 @@ def _of_process(process: Ran) -> Iterator[str]:
             yield f"{process.where} does not set FLOTILLA_{name}"
     if not process.environment.get("FLOTILLA_BUS", "").startswith(("amqp://", "amqps://")):
         yield f"{process.where} has no broker in FLOTILLA_BUS"
-    blobs = process.environment.get("FLOTILLA_BLOBS", "").removeprefix("file://")
-    for needed in (blobs, "/data", "/tmp"):  # noqa: S108 - a path in a container
+    blobs = process.environment.get("FLOTILLA_BLOBS", "")
+    folders = [] if blobs.startswith("s3:") else [blobs.removeprefix("file://")]
+    for needed in (*folders, "/data", "/tmp"):  # noqa: S108 - a path in a container
         if needed not in process.mounts:
             yield f"{process.where} mounts nothing at {needed}, and its root is read-only"
     if process.arguments[0] == "gateway" and "FLOTILLA_GATEWAY" not in process.environment:

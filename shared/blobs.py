@@ -1,11 +1,16 @@
 """Files that are named by their SHA-256, and therefore never change: firmware images, import files.
 
-``open_blobs("file:///folder")`` keeps them as ``<folder>/<first two digits>/<digest>``. A blob is there in full or not
-at all, also after a crash. Blocking calls, safe from any thread; from asyncio use a thread.
+``open_blobs("file:///folder")`` keeps them as ``<folder>/<first two digits>/<digest>``; ``s3://bucket/prefix`` is in
+``shared.s3_blobs``. A blob is there in full or not at all, also after a crash. Blocking calls, safe from any thread;
+from asyncio use a thread.
+
+What no event names is collected (``flotilla blobs collect``) once it was stored long ago. Therefore whoever names a
+blob in an event has stored it just before, also when it was there already: that makes it young again.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -14,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
@@ -33,6 +39,15 @@ class Blob:
 
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob as it is listed; ``stored_at`` is when it was stored last, by the clock of where it is kept."""
+
+    sha256: str
+    size_bytes: int
+    stored_at: datetime
 
 
 class BlobWriter(Protocol):
@@ -68,13 +83,43 @@ class Blobs(Protocol):
 
     def exists(self, sha256: str) -> bool: ...
 
+    def stored(self) -> Iterator[Stored]:
+        """All of them, in the order of their digests."""
+        ...
+
+    def remove(self, sha256: str, before: datetime) -> bool:
+        """Remove a blob unless it was stored at or after ``before``, by whomever, even this moment; whether it is
+        gone."""
+        ...
+
 
 def open_blobs(url: str) -> Blobs:
-    """The blobs at a URL, ``file:///folder``; raises ``Refused`` for any other kind."""
+    """The blobs at a URL, ``file:///folder`` or ``s3://bucket/prefix``; raises ``Refused("bad_setting")`` for any other
+    kind, and for a bucket that is not there or not ours to use, ``missing_extra`` without its library."""
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return _open_bucket(url)
+    return FileBlobs(blob_folder(url))
+
+
+def _open_bucket(url: str) -> Blobs:
+    try:
+        from shared.s3_blobs import open_s3
+    except ModuleNotFoundError as missing:
+        if missing.name != "obstore":
+            raise
+        reason = "blobs in S3 need the optional extra `s3`: pip install 'flotilla[s3]'"
+        raise Refused("missing_extra", reason) from None
+    return open_s3(url)
+
+
+def blob_folder(url: str) -> Path:
+    """The folder of ``file:///folder``. Raises ``Refused("bad_setting")``."""
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc or not parts.path:
-        raise Refused("bad_setting", f"blobs are kept at file:///folder, not at {url!r}")
-    return FileBlobs(Path(unquote(parts.path)))
+        reason = f"blobs are kept at file:///folder or s3://bucket/prefix, not at {parts.scheme or url}:…"
+        raise Refused("bad_setting", reason)
+    return Path(unquote(parts.path))
 
 
 class FileBlobs:
@@ -88,13 +133,7 @@ class FileBlobs:
 
     def put(self, chunks: Iterable[bytes], limit_bytes: int = DEFAULT_LIMIT_BYTES) -> Blob:
         """Store all chunks as one blob. Raises ``Refused("too_large")``."""
-        writer = self.writer(limit_bytes)
-        try:
-            for chunk in chunks:
-                writer.write(chunk)
-            return writer.finish()
-        finally:
-            writer.abort()
+        return write_all(self.writer(limit_bytes), chunks)
 
     def writer(self, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> BlobWriter:
         """For a blob that arrives in pieces."""
@@ -109,8 +148,7 @@ class FileBlobs:
 
     def read(self, sha256: str, offset: int, length: int) -> bytes:
         """At most ``length`` bytes from ``offset`` on; empty behind the end."""
-        if offset < 0 or length < 0:
-            raise Misuse(f"read of {length} bytes at {offset}")
+        check_stretch(offset, length)
         with self.open(sha256) as file:
             return os.pread(file.fileno(), length, offset)
 
@@ -123,12 +161,32 @@ class FileBlobs:
 
     def exists(self, sha256: str) -> bool:
         """Whether it is stored."""
-        return bool(_DIGEST.fullmatch(sha256)) and self._path(sha256).exists()
+        return is_digest(sha256) and self._path(sha256).exists()
+
+    def stored(self) -> Iterator[Stored]:
+        """All of them, in the order of their digests."""
+        for path in sorted(self._folder.glob("[0-9a-f][0-9a-f]/*")):
+            if not is_digest(path.name):
+                continue
+            with suppress(FileNotFoundError):  # it was removed meanwhile
+                stat = path.stat()
+                yield Stored(path.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+    def remove(self, sha256: str, before: datetime) -> bool:
+        """Remove a blob unless it was stored at or after ``before``; whether it is gone."""
+        path = self._path(sha256)
+        with _of_the_disk(), _locked(self._folder, fcntl.LOCK_EX):
+            try:
+                if path.stat().st_mtime >= before.timestamp():
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return True
+            sync_folder(path.parent)
+        return True
 
     def _path(self, sha256: str) -> Path:
-        if not _DIGEST.fullmatch(sha256):  # it becomes a path
-            raise _missing(sha256)
-        return _place(self._folder, sha256)
+        return self._folder / key_of(sha256)
 
     def _sweep(self) -> None:
         oldest = time.time() - STALE_S
@@ -140,39 +198,91 @@ class FileBlobs:
                 continue
 
 
-def _place(folder: Path, sha256: str) -> Path:
-    return folder / sha256[:2] / sha256
+def write_all(writer: BlobWriter, chunks: Iterable[bytes]) -> Blob:
+    """What ``put`` does with a writer."""
+    try:
+        for chunk in chunks:
+            writer.write(chunk)
+        return writer.finish()
+    finally:
+        writer.abort()
+
+
+def is_digest(text: str) -> bool:
+    """Whether it can be the name of a blob."""
+    return bool(_DIGEST.fullmatch(text))
+
+
+def key_of(sha256: str) -> str:
+    """Where a blob is, in a folder or in a bucket. Raises ``NotFound`` for what is no digest: nothing else becomes a
+    path."""
+    if not is_digest(sha256):
+        raise _missing(sha256)
+    return f"{sha256[:2]}/{sha256}"
+
+
+def check_stretch(offset: int, length: int) -> None:
+    """Raises ``Misuse`` for what no blob has."""
+    if offset < 0 or length < 0:
+        raise Misuse(f"read of {length} bytes at {offset}")
 
 
 def _missing(sha256: str) -> NotFound:
     return NotFound(f"No file {sha256[:64]!r} is stored.")
 
 
-class _FileWriter:
-    def __init__(self, folder: Path, unfinished: Path, limit_bytes: int) -> None:
-        self._folder = folder
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Writers share this lock while they put a blob in place; whoever removes one has it alone."""
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
+class Measured:
+    """Size and digest of what is written, up to a limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
         self._hash = hashlib.sha256()
+
+    def take(self, data: bytes) -> None:
+        """Raises ``Refused("too_large")``."""
+        self._size_bytes += len(data)
+        if self._size_bytes > self._limit_bytes:
+            raise Refused("too_large", f"the file is larger than {self._limit_bytes} bytes")
+        self._hash.update(data)
+
+    @property
+    def blob(self) -> Blob:
+        """What it is so far."""
+        return Blob(self._hash.hexdigest(), self._size_bytes)
+
+
+class _FileWriter:
+    def __init__(self, folder: Path, unfinished: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self._measured = Measured(limit_bytes)
         with _of_the_disk():
             descriptor, name = tempfile.mkstemp(dir=unfinished)
         self._path = Path(name)
         self._file = os.fdopen(descriptor, "wb")
 
     def write(self, data: bytes) -> None:
-        self._size_bytes += len(data)
-        if self._size_bytes > self._limit_bytes:
+        try:
+            self._measured.take(data)
+        except Refused:
             self.abort()
-            raise Refused("too_large", f"the file is larger than {self._limit_bytes} bytes")
-        self._hash.update(data)
+            raise
         with _of_the_disk():
             self._file.write(data)
 
     def finish(self) -> Blob:
-        digest = self._hash.hexdigest()
+        blob = self._measured.blob
         with _of_the_disk():
-            self._keep(_place(self._folder, digest))
-        return Blob(digest, self._size_bytes)
+            self._keep(self._folder / key_of(blob.sha256))
+        return blob
 
     def abort(self) -> None:
         with suppress(OSError):  # what is not written yet cannot be, and is not wanted any more
@@ -184,7 +294,9 @@ class _FileWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         place.parent.mkdir(exist_ok=True)
-        self._path.replace(place)
+        with _locked(self._folder, fcntl.LOCK_SH):
+            os.utime(self._path)  # a long upload is not older than what looks for old ones
+            self._path.replace(place)
         for folder in (place.parent, self._folder):  # the rename, and the folder it went to, must last
             sync_folder(folder)
 

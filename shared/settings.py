@@ -43,7 +43,12 @@ class Settings:
         "keys of what is personal, apart from the event store and its backups: `sqlite:///folder` (one file, default: "
         "`<data>/keys`) or `postgresql+psycopg://…`; the same for all processes",
     )
-    blobs: str = _setting("", "firmware and import files: `file:///folder` (default: `<data>/blobs`)")
+    blobs: str = _setting(
+        "",
+        "firmware and import files: `file:///folder` (default: `<data>/blobs`), or "
+        "`s3://bucket/prefix?endpoint=https://host:port&region=…` with credentials in `AWS_ACCESS_KEY_ID` and "
+        "`AWS_SECRET_ACCESS_KEY`; the same for all processes",
+    )
     gateway: str = _setting("a", "name of this gateway instance: lower-case letters, digits, `-`, `_`")
     host: str = _setting("127.0.0.1", "address that the gateway's listeners bind to")
     http_port: int = _setting(8080, "HTTP API")

@@ -25,6 +25,7 @@ FOLDER = Path(__file__).resolve().parent
 
 UNIT = (
     "billing/test_subscriptions.py",
+    "deploy/test_blob_references.py",
     "deploy/simulation/test_conditions.py",
     "deploy/simulation/test_particle_session.py",
     "devices/test_attribute_view.py",
@@ -49,6 +50,8 @@ UNIT = (
     "firmware/rollouts/test_windows.py",
     "firmware/test_modules.py",
     "firmware/test_prefixes.py",
+    "firmware/test_signatures.py",
+    "firmware/test_signing.py",
     "firmware/test_versions.py",
     "gateway/devices/mqtt/test_attribute_properties.py",
     "gateway/devices/mqtt/test_attributes.py",
@@ -105,6 +108,7 @@ UNIT = (
     "gateway/devices/test_transfers.py",
     "gateway/devices/test_updates.py",
     "gateway/http/test_errors.py",
+    "gateway/http/test_ranges.py",
     "orgs/audit/test_audit_view.py",
     "orgs/customers/test_beta.py",
     "orgs/customers/test_customers.py",

@@ -18,6 +18,7 @@ PROTOCOLS = ("mqtt", "particle")
 WIRES_PROTOCOLS = "services/gateway/protocols.py"
 
 PURE = (
+    "deploy/blob_references.py",
     "shared/aggregates.py",
     "shared/auth/permissions.py",
     "shared/bus/queue_kinds.py",
@@ -83,6 +84,7 @@ PURE = (
     "services/firmware/rollouts/turns.py",
     "services/firmware/rollouts/watch_view.py",
     "services/firmware/rollouts/windows.py",
+    "services/firmware/signing.py",
     "services/firmware/versions.py",
     "services/firmware/views.py",
     "services/gateway/attribute_views.py",

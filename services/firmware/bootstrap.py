@@ -8,7 +8,7 @@ from services.firmware.rollouts.rollout_views import DEVICES_VIEW, ROLLOUTS_VIEW
 from services.firmware.rollouts.watch_view import WATCH_VIEW
 from services.firmware.rollouts.watching import Watch
 from services.firmware.service import FirmwareService
-from services.firmware.views import RUNS_VIEW, UPLOADERS_VIEW, VERSIONS_VIEW
+from services.firmware.views import RUNS_VIEW, SIGNING_KEYS_VIEW, SIGNING_VIEW, UPLOADERS_VIEW, VERSIONS_VIEW
 from shared.blobs import open_blobs
 from shared.bus.given import Given
 from shared.bus.host import ServiceHost
@@ -27,7 +27,16 @@ from shared.settings import Settings
 from shared.store.port import EventStore
 from shared.streams import Streams
 
-VIEWS = (VERSIONS_VIEW, UPLOADERS_VIEW, RUNS_VIEW, ROLLOUTS_VIEW, DEVICES_VIEW, WATCH_VIEW)
+VIEWS = (
+    VERSIONS_VIEW,
+    UPLOADERS_VIEW,
+    RUNS_VIEW,
+    SIGNING_KEYS_VIEW,
+    SIGNING_VIEW,
+    ROLLOUTS_VIEW,
+    DEVICES_VIEW,
+    WATCH_VIEW,
+)
 PAST_VIEWS = (VERSIONS_VIEW, RUNS_VIEW)
 """What can be asked as of a past moment; who uploaded is personal, and asked of the present (EVT-5)."""
 

@@ -24,7 +24,7 @@ def list_versions(past: Past, views: WorkerViews, product_id: int, as_of: str | 
 
 
 def get_version(past: Past, views: WorkerViews, product_id: int, version: int, as_of: str | None) -> dict[str, Any]:
-    """One version, with the digest of its image. Raises ``NotFound``."""
+    """One version. Raises ``NotFound``."""
     found = answer(past, views, as_of, lambda chosen: queries.get_version(chosen, product_id, version))
     if as_of is not None and "version" in found:
         _name_uploaders([found], [queries.get_version(views, product_id, version)])

@@ -7,8 +7,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.firmware.firmware_object import firmware_object
+from services.firmware.signing_keys import signing_key_object
 from services.firmware.versions import NO_SUCH_VERSION
-from services.firmware.views import RUNS_VIEW, UPLOADERS_VIEW, VERSIONS_VIEW, runs_scope
+from services.firmware.views import (
+    RUNS_VIEW,
+    SIGNING_KEYS_VIEW,
+    SIGNING_VIEW,
+    UPLOADERS_VIEW,
+    VERSIONS_VIEW,
+    runs_scope,
+)
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound
 from shared.ids import MAX_FIRMWARE_VERSION
@@ -36,9 +44,19 @@ def versions_in_use(views: WorkerViews, product_id: int) -> list[int]:
 
 
 def get_version(views: WorkerViews, product_id: int, version: int) -> dict[str, Any]:
-    """One version, with the digest of its image. Raises ``NotFound``."""
-    row, device_count = version_row(views, product_id, version)
-    return {**firmware_object(row, device_count), "sha256": row["sha256"]}
+    """One version. Raises ``NotFound``."""
+    return firmware_object(*version_row(views, product_id, version))
+
+
+def get_signing(views: WorkerViews, product_id: int) -> dict[str, Any]:
+    """``{signature_required, keys}``, the oldest key first."""
+    keys, signing = views.table(SIGNING_KEYS_VIEW), views.table(SIGNING_VIEW)
+    query = sa.select(keys).where(keys.c.product_id == product_id).order_by(keys.c.added_at, keys.c.key_id)
+    with views.read() as connection:
+        found = [dict(row) for row in connection.execute(query).mappings()]
+        required = connection.execute(sa.select(signing.c.required).where(signing.c.product_id == product_id)).scalar()
+    shown = [signing_key_object(row["key_id"], row["name"], row["public_key"], row["added_at"]) for row in found]
+    return {"signature_required": bool(required), "keys": shown}
 
 
 def version_row(views: WorkerViews, product_id: int, version: int) -> tuple[Row, int]:

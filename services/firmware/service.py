@@ -12,7 +12,7 @@ from nameko.events import event_handler
 from nameko.rpc import ServiceRpc, rpc
 from nameko.timer import timer
 
-from services.firmware import describing, past_queries, queries, releases, uploads
+from services.firmware import describing, past_queries, queries, releases, signing_keys, uploads
 from services.firmware.prefixes import prefix_warnings
 from services.firmware.releases import Wanted
 from services.firmware.rollouts import commands as rollouts
@@ -55,19 +55,37 @@ class FirmwareService:
         uploader_id: str,
         description: str | None = None,
         version_width: int = 0,
+        signature: str | None = None,
     ) -> dict[str, Any]:
-        who = (uploaded_by, uploader_id)
+        who = (uploaded_by, uploader_id, signature)
         upload = Upload(product_id, version, title, description, file_name, sha256, size_bytes, *who)
         product = self.orgs.get_product(product_id=product_id)["product"]
         answer = uploads.upload(self.streams, self.blobs, product, upload, self.clock())
+        warnings = answer.pop("warnings")
         in_use = queries.versions_in_use(self.views, product_id) if product["device_type"] == uploads.MQTT else []
-        warnings = prefix_warnings(version, in_use, version_width)
+        warnings += prefix_warnings(version, in_use, version_width)
         return {**answer, **({"warnings": warnings} if warnings else {})}
 
     @rpc(expected_exceptions=FlotillaError)
-    def check_file(self, product_id: int, sha256: str, size_bytes: int) -> dict[str, Any]:
+    def check_file(self, product_id: int, sha256: str, size_bytes: int, signature: str | None = None) -> dict[str, Any]:
         product = self.orgs.get_product(product_id=product_id)["product"]
-        return uploads.check_file(self.blobs, product, sha256, size_bytes)
+        return uploads.check_file(self.streams, self.blobs, product, sha256, size_bytes, signature)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def get_signing(self, product_id: int) -> dict[str, Any]:
+        return queries.get_signing(self.views, product_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def add_signing_key(self, product_id: int, name: str, public_key: str) -> dict[str, Any]:
+        return signing_keys.add(self.streams, product_id, name, public_key, self.clock())
+
+    @rpc(expected_exceptions=FlotillaError)
+    def remove_signing_key(self, product_id: int, key_id: str) -> dict[str, Any]:
+        return signing_keys.remove(self.streams, product_id, key_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def require_signatures(self, product_id: int, required: bool) -> dict[str, Any]:
+        return signing_keys.require(self.streams, product_id, required)
 
     @rpc(expected_exceptions=FlotillaError)
     def list_versions(self, product_id: int, as_of: str | None = None) -> dict[str, Any]:

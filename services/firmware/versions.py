@@ -1,8 +1,8 @@
 """The firmware versions of one product, which of them ran, which is released, and which is being rolled out.
 
 Stream ``firmware-<product id>``. Rules FW-1, FW-4, FW-5, FW-6; codes of contract 9.3 and 9.4. What is decided of
-roll-outs is in ``rollouts.control``; where releases and roll-outs meet is here. Longer than other modules, because
-releases of all kinds must not contradict each other.
+roll-outs is in ``rollouts.control``, of who may sign versions in ``signing``; where releases and roll-outs meet is
+here. Longer than other modules, because releases of all kinds must not contradict each other.
 """
 
 from __future__ import annotations
@@ -10,13 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from services.firmware import signing
 from services.firmware.rollouts import control, course
+from services.firmware.signing import (
+    AddSigningKey,
+    RemoveSigningKey,
+    RequireSignatures,
+    Signing,
+    SigningCommand,
+    SigningEvent,
+    must_be_signed_by_a_key,
+)
 from shared.aggregates import Aggregate
 from shared.errors import NotFound, Refused
 from shared.events.firmware import (
     FirmwareReleased,
     FirmwareReleasedToGroups,
     ReleaseWithdrawn,
+    SignaturesRequired,
+    SigningKeyAdded,
+    SigningKeyRemoved,
     VersionDeleted,
     VersionDescribed,
     VersionFirstRan,
@@ -36,6 +49,7 @@ Event = (
     | FirmwareReleasedToGroups
     | ReleaseWithdrawn
     | course.Event
+    | SigningEvent
 )
 
 
@@ -128,6 +142,7 @@ Command = (
     | WithdrawRelease
     | Release
     | control.Command
+    | SigningCommand
 )
 
 
@@ -144,6 +159,7 @@ class Versions:
     intelligent: bool = False
     group_releases: Mapping[str, int] = field(default_factory=dict)
     rollouts: course.Courses = field(default_factory=dict)
+    signing: Signing = Signing()
 
 
 def decide(state: Versions, command: Command) -> list[Event]:
@@ -166,6 +182,8 @@ def decide(state: Versions, command: Command) -> list[Event]:
             return _follow(state, command)
         case Release(steps):
             return _in_turn(state, steps)
+        case AddSigningKey() | RemoveSigningKey() | RequireSignatures():
+            return [*signing.decide(state.signing, command)]
         case WithdrawRelease(product_id, version):
             return _withdraw(state, product_id, version)
         case _:
@@ -177,6 +195,7 @@ def _upload(state: Versions, uploaded: VersionUploaded) -> list[Event]:
         reason = f"version {uploaded.version} must be higher than {state.highest}, the highest that was uploaded"
         raise Refused("version_not_incremented", reason)
     _must_be_free(state, uploaded.version, uploaded.title)
+    must_be_signed_by_a_key(state.signing, uploaded)
     return [uploaded]
 
 
@@ -322,6 +341,8 @@ def evolve(state: Versions, event: Event) -> Versions:
             )
         case FirmwareReleasedToGroups():
             return _with_group_release(state, event)
+        case SigningKeyAdded() | SigningKeyRemoved() | SignaturesRequired():
+            return replace(state, signing=signing.evolve(state.signing, event))
         case ReleaseWithdrawn():
             return replace(state, released=None, intelligent=False)
         case _:

@@ -1,5 +1,5 @@
-"""Views ``versions`` (a product's firmware), ``uploaders`` (who uploaded) and ``runs`` (which device runs what, FW-2).
-Pure.
+"""Views ``versions`` (a product's firmware), ``uploaders`` (who uploaded), ``runs`` (which device runs what, FW-2),
+``signing_keys`` and ``signing`` (who signs a product's firmware, and whether it must be signed). Pure.
 
 What is personal stands in ``uploaders`` alone, one row a person. Once that says forgotten nothing overwrites it, so
 the view is the same whether or not its events could still be opened when they were folded (EVT-5).
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from shared.events import devices as d
 from shared.events import firmware as f
@@ -48,6 +50,9 @@ def fold_version(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
             "proven": False,
             "released": False,
             "groups": [],
+            "module": None if event.module is None else msgspec.to_builtins(event.module),
+            "signature": event.signature,
+            "signature_key": event.signature_key,
         }
     if row is None:
         return None
@@ -71,7 +76,7 @@ def fold_version(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
 
 VERSIONS_VIEW = View(
     name="versions",
-    version=4,
+    version=5,
     key=("product_id", "version"),
     columns={
         "product_id": int,
@@ -88,6 +93,9 @@ VERSIONS_VIEW = View(
         "proven": bool,
         "released": bool,
         "groups": list,
+        "module": dict,
+        "signature": str,
+        "signature_key": str,
     },
     events=(
         f.VersionUploaded,
@@ -212,3 +220,45 @@ RUNS_VIEW = View(
     indexes=(("product_id", "version"),),
 )
 """``held``: quarantined or denied."""
+
+
+def _signing_key_keys(event: Any) -> Iterable[Key]:
+    return ((event.product_id, event.key_id),)
+
+
+def fold_signing_key(_: Row | None, event: Any, recorded: Recorded) -> Row | None:
+    """A key after the event."""
+    if isinstance(event, f.SigningKeyRemoved):
+        return None
+    return {**msgspec.structs.asdict(event), "added_at": recorded.at}
+
+
+SIGNING_KEYS_VIEW = View(
+    name="signing_keys",
+    version=1,
+    key=("product_id", "key_id"),
+    columns={"product_id": int, "key_id": str, "name": str, "public_key": str, "added_at": datetime},
+    events=(f.SigningKeyAdded, f.SigningKeyRemoved),
+    keys=_signing_key_keys,
+    fold=fold_signing_key,
+)
+
+
+def _signing_keys(event: Any) -> Iterable[Key]:
+    return ((event.product_id,),)
+
+
+def fold_signing(_: Row | None, event: f.SignaturesRequired, __: Recorded) -> Row | None:
+    """What a product demands after the event."""
+    return {"product_id": event.product_id, "required": event.required}
+
+
+SIGNING_VIEW = View(
+    name="signing",
+    version=1,
+    key=("product_id",),
+    columns={"product_id": int, "required": bool},
+    events=(f.SignaturesRequired,),
+    keys=_signing_keys,
+    fold=fold_signing,
+)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from services.gateway.calls import Calls, service_of
+from services.gateway.devices.kept_images import KeptImages
+from services.gateway.devices.ports import Blobs as Images
 from services.gateway.devices.server import DeviceServer
 from services.gateway.devices.throttle import AdmissionLimits
 from services.gateway.devices.transfers import TransferLimits
@@ -29,7 +31,7 @@ from services.gateway.provisioning import Provisioner
 from services.gateway.stream_ids import Ids
 from services.gateway.threaded import Threaded
 from services.gateway.web import WebServer
-from shared.blobs import Blobs, open_blobs
+from shared.blobs import Blobs, FileBlobs, open_blobs
 from shared.bus.client import AsyncBus
 from shared.bus.messages import to_event
 from shared.bus.open import open_bus, open_transport
@@ -146,7 +148,8 @@ class Gateway:
         self._at_end("calls", served.stop)  # behind the devices, whose end is an answer to whoever waits for one
         self._served = served
         self._status["calls"] = served.status
-        await self._start_devices(directory, telemetry, latest, blobs, Provisioner(name, bus, directory))
+        images = blobs if self.settings.blobs.startswith("file:") else KeptImages(blobs, FileBlobs(folder / "images"))
+        await self._start_devices(directory, telemetry, latest, images, Provisioner(name, bus, directory))
         await bus.listen("gateway", self._connected, types=[g.DeviceConnected.__name__, g.SessionReplaced.__name__])
         await self._start_http(bus, directory, hub, missed, telemetry, calls, blobs, Addresses(keys))
 
@@ -206,7 +209,7 @@ class Gateway:
         directory: Directory,
         telemetry: TelemetryLog,
         latest: LatestValues,
-        blobs: Blobs,
+        images: Images,
         provisioner: Provisioner,
     ) -> None:
         protocols = Protocols(self.settings, provisioner, self._clock)
@@ -220,7 +223,7 @@ class Gateway:
                 directory=gate,
                 facts=facts,
                 log=telemetry,
-                blobs=blobs,
+                blobs=images,
                 gateway=self.settings.gateway,
                 epoch=life.epoch,
                 clock=self._clock,

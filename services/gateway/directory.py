@@ -86,7 +86,8 @@ _PRODUCT_BY_FIRMWARE_NAME = _PRODUCT + "WHERE firmware_name = ?"
 _PRODUCT_BY_PROVISIONING_KEY = _PRODUCT + "WHERE provisioning_key = ?"
 _AUTHORITIES = """SELECT authority_id, org_id, certificate, fingerprint, names_devices
   FROM authorities ORDER BY authority_id"""
-_IMAGE = "SELECT product_id, version, title, size_bytes, sha256 FROM images WHERE product_id = ? AND version = ?"
+_IMAGE = """SELECT product_id, version, title, size_bytes, sha256, signature, signature_key
+  FROM images WHERE product_id = ? AND version = ?"""
 _DEVICE = """SELECT d.device_id, d.product_id, d.forced, d.quarantined, d.denied, d.development, d.locked_version,
   d.flash_pending, d.reported_product, d.reported_version, d.reported_title, d.reported_text, d.ever_reported,
   p.released_version, d.attempt_version, d.attempts, d.failures, d.recorded_product, d.owner_id, d.key_algorithm,

@@ -174,6 +174,8 @@ def _image(row: Row | None, event: Any, _: Recorded) -> Row | None:
         "title": event.title,
         "size_bytes": event.size_bytes,
         "sha256": event.sha256,
+        "signature": event.signature,
+        "signature_key": event.signature_key,
     }
 
 
@@ -499,9 +501,17 @@ AUTHORITIES = View(
 
 IMAGES = View(
     name="images",
-    version=2,
+    version=3,
     key=("product_id", "version"),
-    columns={"product_id": int, "version": int, "title": str, "size_bytes": int, "sha256": str},
+    columns={
+        "product_id": int,
+        "version": int,
+        "title": str,
+        "size_bytes": int,
+        "sha256": str,
+        "signature": str,
+        "signature_key": str,
+    },
     events=(f.VersionUploaded, f.VersionDescribed, f.VersionDeleted),
     keys=_by("product_id", "version"),
     fold=_image,

@@ -84,13 +84,16 @@ class AuthorityEntry:
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """The image of one firmware version; ``sha256`` names its blob."""
+    """The image of one firmware version; ``sha256`` names its blob. ``signature``: that of its bytes, as hexadecimal,
+    with the key of this id, if it was uploaded with one."""
 
     product_id: int
     version: int
     title: str
     size_bytes: int
     sha256: str
+    signature: str | None = None
+    signature_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     "firmware.release": Rule("developer"),
     "firmware.change": Rule("developer"),
     "firmware.remove": Rule("developer"),
+    "firmware.signing": Rule("administrator", people=True),
     "groups.read": Rule("readonly"),
     "groups.change": Rule("developer"),
     "events.read": Rule("readonly"),

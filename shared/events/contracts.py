@@ -360,7 +360,13 @@ CONTRACTS = Registry(
         *_wider_from_now_on("devices", devices.DeviceClaimed, devices.ClaimCodeIssued),
         Contract("devices", devices.ImportFinished, 2, {1: _without_keys}),
         Contract("devices", devices.ImportAdvanced, 3, {1: _without_keys, 2: lambda data: data}),
-        Contract("firmware", firmware.VersionUploaded, 2, {1: _by_nobody_known}, sealed_since=2),
+        Contract(
+            "firmware",
+            firmware.VersionUploaded,
+            3,
+            {1: _by_nobody_known, 2: lambda data: data},
+            sealed_since=2,
+        ),
         *_contracts(
             "firmware",
             firmware.VersionDescribed,
@@ -382,6 +388,9 @@ CONTRACTS = Registry(
             rollouts.RolloutRegrouped,
             rollouts.RolloutTurnsGiven,
             rollouts.RolloutTurnsEnded,
+            firmware.SigningKeyAdded,
+            firmware.SigningKeyRemoved,
+            firmware.SignaturesRequired,
         ),
         *_contracts(
             "gateway",

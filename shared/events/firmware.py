@@ -14,15 +14,46 @@ from shared.events.fields import (
     Hex24,
     Items,
     Personal,
+    PlatformId,
     ProductNumber,
     Text,
     Title,
+    Whole,
 )
+
+KeyId = Annotated[str, Text(16, 16, r"[0-9a-f]{16}")]
+"""The beginning of the SHA-256 of a public key of 32 bytes."""
+Signature = Annotated[str, Text(128, 128, r"[0-9a-f]{128}")]
+"""An Ed25519 signature as lower-case hex."""
+Byte = Annotated[int, Whole(0, 255)]
+Short = Annotated[int, Whole(0, 65_535)]
+
+
+class ModuleDependency(Event, frozen=True):
+    """A part of the system that a module needs, and its lowest version."""
+
+    function: Byte
+    index: Byte
+    version: Short
+
+
+class ReadModule(Event, frozen=True):
+    """What a Particle module says of itself besides product and version (contract 18). ``app_hash`` is the SHA-256 in
+    its suffix, which devices report; ``app_hash_right``: it is that of the bytes before it."""
+
+    platform_id: PlatformId
+    function: Byte
+    index: Byte
+    module_version: Short
+    dependencies: Annotated[list[ModuleDependency], Items(2)]
+    app_hash: Digest
+    app_hash_right: bool
 
 
 class VersionUploaded(Event, frozen=True):
     """A version exists; its image is the blob of this digest (FW-1). Version 1 did not say the account of whoever
-    uploaded it."""
+    uploaded it, version 2 nothing of ``module`` (what the image is read as, if it is a Particle module) and signatures:
+    ``signature`` is that of the image's bytes with ``signature_key``, which the product had then."""
 
     product_id: ProductNumber
     version: FirmwareVersion
@@ -33,6 +64,9 @@ class VersionUploaded(Event, frozen=True):
     sha256: Digest
     uploaded_by: Annotated[str, Text(320, 1), Personal("uploader_id")]
     uploader_id: Hex24 | None = None
+    module: ReadModule | None = None
+    signature: Signature | None = None
+    signature_key: KeyId | None = None
 
 
 class VersionDescribed(Event, frozen=True):
@@ -85,3 +119,27 @@ class ReleaseWithdrawn(Event, frozen=True):
 
     product_id: ProductNumber
     version: FirmwareVersion
+
+
+class SigningKeyAdded(Event, frozen=True):
+    """Images that are signed with the private half of this Ed25519 key are the product's. ``public_key``: its 32 bytes
+    in base64."""
+
+    product_id: ProductNumber
+    key_id: KeyId
+    name: Title
+    public_key: Annotated[str, Text(44, 44, r"[A-Za-z0-9+/]{43}=")]
+
+
+class SigningKeyRemoved(Event, frozen=True):
+    """Nothing is accepted any more because this key has signed it; what was accepted stays."""
+
+    product_id: ProductNumber
+    key_id: KeyId
+
+
+class SignaturesRequired(Event, frozen=True):
+    """Whether from now on only signed images are accepted."""
+
+    product_id: ProductNumber
+    required: bool

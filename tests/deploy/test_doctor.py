@@ -16,9 +16,9 @@ from shared.runtime import Runtime
 from shared.settings import Settings
 
 
-def examined(data: Path) -> tuple[bool, str]:
+def examined(data: Path, **given: str) -> tuple[bool, str]:
     output = io.StringIO()
-    healthy = examine(Settings.load({}, data=data), Console(file=output, width=250))
+    healthy = examine(Settings.load({}, data=data, **given), Console(file=output, width=250))
     return healthy, output.getvalue()
 
 
@@ -43,3 +43,9 @@ def test_a_folder_on_which_nothing_runs_is_no_fault(tmp_path: Path) -> None:
     healthy, text = examined(tmp_path)
     assert healthy
     assert "nothing runs on this data" in text
+
+
+def test_blobs_in_a_place_that_cannot_be_used_are_a_fault(tmp_path: Path) -> None:
+    healthy, text = examined(tmp_path, blobs="s3://bucket?acl=public")
+    assert not healthy
+    assert "bad_setting: blobs in S3 are at s3://bucket/prefix" in text

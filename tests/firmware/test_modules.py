@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.simulation.modules import build_module
-from services.firmware.modules import NO_PRODUCT, Module, check_module, read_module
+from services.firmware.modules import NO_PRODUCT, Module, check_module, module_warnings, read_module
 from shared.errors import Refused
 
 SAMPLE = bytes.fromhex(
@@ -32,19 +34,52 @@ def reason(image: bytes) -> str:
     return refusal.value.reason
 
 
+def said(image: bytes) -> tuple[int, int, int]:
+    """What must agree with the product: platform, product, version."""
+    module = read_module(image)
+    return module.platform_id, module.product_id, module.version
+
+
 def test_the_known_answer_is_read():
     assert len(SAMPLE) == 104
-    assert read_module(SAMPLE) == Module(platform_id=PHOTON, product_id=94, version=1)
+    assert read_module(SAMPLE) == Module(
+        platform_id=PHOTON,
+        product_id=94,
+        version=1,
+        function=5,
+        index=1,
+        module_version=3,
+        dependencies=((4, 2, 6),),
+        app_hash="26ef0e866f6ab843edd0b4343883a6a31b1e1ec0718ea93de97f4ffebcadb48c",
+        app_hash_right=True,
+    )
+    assert module_warnings(read_module(SAMPLE)) == []
+
+
+def test_a_wrong_hash_in_the_suffix_is_worth_a_warning():  # contract 18.3
+    body = bytearray(SAMPLE[:-4])
+    body[-10] ^= 1
+    module = read_module(bytes(body) + struct.pack(">I", zlib.crc32(body)))
+    assert not module.app_hash_right
+    assert "devices report" in module_warnings(module)[0]
+
+
+def test_a_module_of_a_later_platform_is_refused_by_its_name():
+    with pytest.raises(Refused, match=r"platform 13 \(Boron\), the product for platform 6 \(Photon\)"):
+        check_module(read_module(build(platform=13)), platform_id=PHOTON, product_id=1000)
+    assert "has extensions" in reason(build(flags=0x10))
+    assert "is compressed, is encrypted" in reason(build(flags=0x0A))
+    assert "later platforms" in reason(build(suffix_size=52))
 
 
 def test_a_module_of_the_core_has_its_prefix_behind_the_vector_table():
     image = build(platform=CORE, function=3, vector_table=b"\xff" * 0x10C)
-    assert read_module(image) == Module(CORE, 1000, 7)
+    assert said(image) == (CORE, 1000, 7)
 
 
 @given(st.integers(0, 65_535), st.integers(0, 65_535), st.binary(max_size=300))
 def test_whatever_was_compiled_in_is_read_back(product: int, version: int, code: bytes):
-    assert read_module(build(product=product, version=version, code=code)) == Module(PHOTON, product, version)
+    assert said(build(product=product, version=version, code=code)) == (PHOTON, product, version)
 
 
 @given(st.integers(0, len(SAMPLE) * 8 - 1))
@@ -88,7 +123,7 @@ def test_a_suffix_of_later_platforms_is_refused():
 
 
 def test_a_module_without_product_fields_has_no_product():
-    assert read_module(build(suffix_size=36)) == Module(PHOTON, NO_PRODUCT, NO_PRODUCT)
+    assert said(build(suffix_size=36)) == (PHOTON, NO_PRODUCT, NO_PRODUCT)
 
 
 def test_a_module_that_agrees_is_accepted():  # FW-1

@@ -3,10 +3,13 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from base64 import b64encode
 from time import monotonic
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.context import Context
 from shared.errors import NotFound, Refused
@@ -78,6 +81,18 @@ def test_an_upload_is_answered_with_the_firmware_object_and_read_back(platform: 
         "description": "Boils.",
         "name": "kettle.bin",
         "size": len(image),
+        "sha256": hashlib.sha256(image).hexdigest(),
+        "module": {
+            "platform_id": 6,
+            "function": 5,
+            "index": 1,
+            "module_version": 3,
+            "dependencies": [],
+            "app_hash": image[-38:-6].hex(),
+            "app_hash_right": True,
+        },
+        "signature": None,
+        "signature_key": None,
         "uploaded_on": "2030-01-01T00:00:00.000Z",
         "updated_at": "2030-01-01T00:00:00.000Z",
         "uploaded_by": {"username": "anna@example.com"},
@@ -89,8 +104,7 @@ def test_an_upload_is_answered_with_the_firmware_object_and_read_back(platform: 
         "device_count": 0,
         "releasable": False,
     }
-    sha256 = hashlib.sha256(image).hexdigest()
-    assert platform.call("get_version", product_id=PHOTON, version=7) == {**answer, "sha256": sha256}
+    assert platform.call("get_version", product_id=PHOTON, version=7) == answer
     assert platform.call("list_versions", product_id=PHOTON) == {"versions": [answer]}
 
 
@@ -338,3 +352,48 @@ def test_a_version_that_ran_before_it_was_uploaded_is_released_to_a_group(platfo
     upload(platform, b"x", 1, MQTT)
     platform.call("release_version", product_id=MQTT, version=1, groups=["lab"])
     assert platform.events("firmware-2000")[-1] == FirmwareReleasedToGroups(MQTT, 1, ["lab"], [], False)
+
+
+PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PEM = PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def signed(image: bytes) -> str:
+    return b64encode(PRIVATE.sign(image)).decode()
+
+
+def test_a_signature_is_checked_kept_and_shown(platform: Any):
+    key = platform.call("add_signing_key", product_id=PHOTON, name=" build ", public_key=PEM)["key"]
+    image = module()
+    assert code(upload, platform, image, signature=signed(image + b".")) == "bad_signature"
+    answer = upload(platform, image, signature=signed(image))
+    assert (answer["signature"], answer["signature_key"]) == (PRIVATE.sign(image).hex(), key["id"])
+    asked = platform.call("get_signing", product_id=PHOTON)
+    assert asked == {"signature_required": False, "keys": [key]}
+    assert (key["name"], key["added_on"]) == ("build", "2030-01-01T00:00:00.000Z")
+    shown = platform.call("get_version", product_id=PHOTON, version=7)
+    assert (shown["signature"], shown["signature_key"]) == (answer["signature"], key["id"])
+
+
+def test_where_signatures_are_required_nothing_else_is_taken(platform: Any):
+    platform.call("add_signing_key", product_id=PHOTON, name="build", public_key=PEM)
+    required = platform.call("require_signatures", product_id=PHOTON, required=True)
+    assert required["signature_required"]
+    image = module()
+    assert code(upload, platform, image) == "signature_required"
+    assert code(checked, platform, image) == "signature_required"
+    blob = platform.blobs.put([image])
+    arguments = {"product_id": PHOTON, "sha256": blob.sha256, "size_bytes": blob.size_bytes}
+    assert code(platform.call, "check_file", **arguments, signature=b64encode(bytes(64)).decode()) == "bad_signature"
+    assert platform.call("check_file", **arguments, signature=signed(image)) == {"version": 7}
+    assert upload(platform, image, signature=signed(image))["version"] == 7
+    assert upload(platform, b"any", 1, MQTT)["signature"] is None  # another product
+
+
+def test_a_wrong_hash_in_the_suffix_is_told(platform: Any):
+    body = bytearray(module()[:-4])
+    body[-10] ^= 1
+    image = bytes(body) + struct.pack(">I", zlib.crc32(body))
+    answer = upload(platform, image)
+    assert not answer["module"]["app_hash_right"]
+    assert len(answer["warnings"]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
+from services.gateway.blob_threads import in_blob_thread
 from services.gateway.devices.ports import Blobs
 from shared.errors import Unavailable
 
@@ -61,7 +62,7 @@ class Images:
 
     async def _read(self, key: _Key) -> bytes:
         try:
-            block = await asyncio.to_thread(self._blobs.read, key[0], key[1] * BLOCK_BYTES, BLOCK_BYTES)
+            block = await in_blob_thread(self._blobs.read, key[0], key[1] * BLOCK_BYTES, BLOCK_BYTES)
         except OSError as error:
             raise Unavailable(str(error)) from error
         finally:

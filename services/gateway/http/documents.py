@@ -556,6 +556,24 @@ class DeviceTokens(Document):
     tokens = list_of(of(NamedDeviceToken))
 
 
+class ModuleDependency(Document):
+    function = whole()
+    index = whole()
+    version = whole()
+
+
+class ReadModule(Document):
+    """What a Particle module says of itself."""
+
+    platform_id = whole()
+    function = whole()
+    index = whole()
+    module_version = whole()
+    dependencies = list_of(of(ModuleDependency))
+    app_hash = string(metadata={"description": "SHA-256 in the suffix, which devices report"})
+    app_hash_right = flag()
+
+
 class Firmware(Document):
     _id = string()
     version = whole()
@@ -563,6 +581,10 @@ class Firmware(Document):
     description = string()
     name = string()
     size = whole()
+    sha256 = string()
+    module = of(ReadModule, **NULL)
+    signature = string(**NULL)
+    signature_key = string(**NULL)
     uploaded_on = time()
     updated_at = time()
     uploaded_by = of(Owner)

@@ -37,6 +37,7 @@ STATUS_OF_CODE = {
     "Permission Denied": 403,
     "timeout": 408,
     "too_large": 413,
+    "range_not_satisfiable": 416,
     "too_many_requests": 429,
     "busy": 429,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,10 +9,12 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
+from services.gateway.blob_threads import in_blob_thread
 from services.gateway.http import bodies, past
 from services.gateway.http.calls import Call
-from services.gateway.http.errors import NO_FIRMWARE
+from services.gateway.http.errors import NO_FIRMWARE, error_answer
 from services.gateway.http.fields import load
+from services.gateway.http.ranges import Stretch, etag, is_known, stretch
 from services.gateway.http.requests import FirmwareUpload
 from services.gateway.http.uploads import BlobSink, receive_upload
 from shared.blobs import Blobs
@@ -23,7 +24,10 @@ from shared.ids import MAX_FIRMWARE_VERSION
 KIB = 1_024
 MAX_MODULE_BYTES = {"Core": 108 * KIB, "Photon": 128 * KIB, "P0": 128 * KIB, "P1": 128 * KIB, "Electron": 128 * KIB}
 MAX_MQTT_BYTES = 8 * KIB * KIB
-PIECE_BYTES = 65_536
+PIECE_BYTES = 262_144
+"""Read at once, and held for each download: so little that nobody waits, so much that a bucket is not asked all the
+time."""
+OCTETS = "application/octet-stream"
 UPLOAD_S = 30.0
 
 
@@ -64,17 +68,14 @@ async def upload_version(call: Call) -> Any:
         size_bytes=size_bytes,
         uploaded_by=call.signed_in.token.email,
         uploader_id=call.signed_in.token.account_id,
+        signature=uploaded.encoded_signature,
     )
 
 
 async def read_version(call: Call) -> Any:
     number = _version_in_path(call)
     product_id = call.product.product_id
-    return await past.ask(call, "firmware", "get_version", _without_digest, product_id=product_id, version=number)
-
-
-def _without_digest(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name != "sha256"}
+    return await past.ask(call, "firmware", "get_version", lambda found: found, product_id=product_id, version=number)
 
 
 async def describe_version(call: Call) -> Any:
@@ -99,29 +100,45 @@ async def read_impact(call: Call) -> Any:
 
 
 async def download_version(call: Call) -> Response:
-    """The bytes as they were uploaded."""
+    """The bytes as they were uploaded, or those of a range, so that a download which was cut goes on."""
     product_id, number = call.product.product_id, _version_in_path(call)
     found = await call.ask("firmware", "get_version", product_id=product_id, version=number)
-    blobs, sha256, size_bytes = call.services.blobs, found["sha256"], found["size"]
-    headers = {"Content-Length": str(size_bytes), "Content-Disposition": attachment(found["name"])}
+    asked, tag = call.request.headers, etag(found["sha256"])
+    headers = {"ETag": tag, "Accept-Ranges": "bytes"}
+    if is_known(tag, asked.get("if-none-match")):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Disposition"] = attachment(found["name"])
     if call.request.method == "HEAD":
-        return Response(headers=headers, media_type="application/octet-stream")
+        headers["Content-Length"] = str(found["size"])
+        return Response(headers=headers, media_type=OCTETS)
+    wanted = stretch(found["size"], tag, asked.get("range"), asked.get("if-range"))
+    if wanted is None:
+        answer = error_answer(Refused("range_not_satisfiable", f"The file has {found['size']} bytes."))
+        answer.headers.update({"Content-Range": f"bytes */{found['size']}", "Accept-Ranges": "bytes"})
+        return answer
+    return await _sent(call.services.blobs, found["sha256"], wanted, headers)
+
+
+async def _sent(blobs: Blobs, sha256: str, wanted: Stretch, headers: dict[str, str]) -> Response:
     try:
-        first = await asyncio.to_thread(blobs.read, sha256, 0, PIECE_BYTES)
+        first = await in_blob_thread(blobs.read, sha256, wanted.first, min(PIECE_BYTES, wanted.end - wanted.first))
     except NotFound:
         raise Unavailable(f"the blob {sha256} is not stored here") from None
-    pieces = _pieces(blobs, sha256, first, size_bytes)
-    return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
+    headers["Content-Length"] = str(wanted.end - wanted.first)
+    if not wanted.is_all:
+        headers["Content-Range"] = wanted.content_range
+    status = 200 if wanted.is_all else 206
+    return StreamingResponse(_pieces(blobs, sha256, first, wanted), status, headers, media_type=OCTETS)
 
 
-async def _pieces(blobs: Blobs, sha256: str, first: bytes, size_bytes: int) -> AsyncIterator[bytes]:
+async def _pieces(blobs: Blobs, sha256: str, first: bytes, wanted: Stretch) -> AsyncIterator[bytes]:
     yield first
-    sent = len(first)
-    while sent < size_bytes:
-        piece = await asyncio.to_thread(blobs.read, sha256, sent, PIECE_BYTES)
+    at = wanted.first + len(first)
+    while at < wanted.end:
+        piece = await in_blob_thread(blobs.read, sha256, at, min(PIECE_BYTES, wanted.end - at))
         if not piece:
-            raise Unavailable(f"the blob {sha256} ends at {sent} of {size_bytes} bytes")
-        sent += len(piece)
+            raise Unavailable(f"the blob {sha256} ends at {at}, before {wanted.end}")
+        at += len(piece)
         yield piece
 
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import marshmallow as ma
 
-from services.gateway.http.fields import NULL, Document, Flag, Line, Request, Whole, list_of, of, whole
+from services.gateway.http.fields import (
+    NULL,
+    Document,
+    Flag,
+    Line,
+    Request,
+    Whole,
+    flag,
+    list_of,
+    of,
+    string,
+    time,
+    whole,
+)
 from shared.ids import MAX_FIRMWARE_VERSION
 
 EDIT_GROUPS = "edit_groups_for_firmware"
@@ -29,6 +42,37 @@ class ImpactQuery(Request):
     def known_action(self, value: str, **kwargs: object) -> None:
         if value != EDIT_GROUPS:
             raise ma.ValidationError(f"Must be {EDIT_GROUPS}.")
+
+
+class NewSigningKey(Request):
+    name = Line(128, 1, required=True)
+    public_key = Line(
+        4_096,
+        1,
+        required=True,
+        metadata={"description": "Ed25519: PEM, 32 bytes in hexadecimal or base64, or minisign's .pub file"},
+    )
+
+
+class SigningChanges(Request):
+    signature_required = Flag(required=True)
+
+
+class SigningKey(Document):
+    id = string()
+    name = string()
+    public_key = string(metadata={"description": "32 bytes in base64"})
+    added_on = time()
+
+
+class Signing(Document):
+    signature_required = flag()
+    keys = list_of(of(SigningKey))
+
+
+class SigningChanged(Document):
+    ok = flag()
+    signature_required = flag()
 
 
 class UpdatedFrom(Document):

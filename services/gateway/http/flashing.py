@@ -36,9 +36,11 @@ async def flash_file(call: Call, permission: str, thing: Thing, device: DeviceEn
     not_in_quarantine(device)
     if not await call.services.calls.is_online(device.device_id, await call.circumstances()):
         raise Refused("device_offline", "The device is offline; a file is flashed to a device that is connected.")
-    sha256, size_bytes, file_name = await _received(call, product)
-    product_id = product.product_id
+    (sha256, size_bytes), uploaded = await _received(call, product)
+    product_id, file_name = product.product_id, uploaded.file_name or "firmware.bin"
     file: dict[str, Any] = {"product_id": product_id, "sha256": sha256, "size_bytes": size_bytes}
+    if signature := uploaded.encoded_signature:
+        file["signature"] = signature
     checked = await call.ask("firmware", "check_file", timeout_s=UPLOAD_S, **file)
     context = await call.circumstances()
     flash_id = record_id(context.command_id, "flash")
@@ -47,8 +49,8 @@ async def flash_file(call: Call, permission: str, thing: Thing, device: DeviceEn
     return {"id": device.device_id, "status": "Update started"}
 
 
-async def _received(call: Call, product: ProductEntry) -> tuple[str, int, str]:
-    """The blob's digest and size, and what the file is called."""
+async def _received(call: Call, product: ProductEntry) -> tuple[tuple[str, int], Uploaded]:
+    """The blob's digest and size, and what came with the file."""
     most = MAX_MODULE_BYTES.get(product.device_type, max(MAX_MODULE_BYTES.values()))
     too_large = f"Firmware for {product.device_type} has at most {most} bytes."
     sink = BlobSink(call.services.blobs)
@@ -59,7 +61,7 @@ async def _received(call: Call, product: ProductEntry) -> tuple[str, int, str]:
     except Refused:
         await sink.abort()
         raise
-    return *await sink.finish(), uploaded.file_name or "firmware.bin"
+    return await sink.finish(), uploaded
 
 
 def _must_be_one_binary(uploaded: Uploaded) -> None:

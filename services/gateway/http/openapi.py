@@ -33,6 +33,26 @@ _REDIRECT = {
 }
 _BUILDING = {"content": {JSON: {"schema": Building}}}
 _UPLOADED_FILE = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+_SIGNATURE = {
+    "type": "object",
+    "properties": {
+        "signature": {
+            "type": "string",
+            "format": "binary",
+            "description": "Ed25519 over the bytes of the file, by a key of the product: 64 bytes, or those in "
+            "hexadecimal or base64, or a .minisig file",
+        }
+    },
+}
+OCTETS = "application/octet-stream"
+SIGNED = frozenset({"firmware.upload", "devices.update", "own_devices.update"})
+"""Where an upload may be signed."""
+_PARTS = {
+    "Range": "one range of bytes, as bytes=1000-",
+    "If-Range": "the ETag of what is there already: all of it is sent if it is another",
+    "If-None-Match": "the ETag of what is there already: nothing is sent if it is the same",
+}
+_IN_PARTS = {"206": {"description": "the range"}, "304": {"description": "it is there already"}}
 
 
 def _schema_name(schema: Any) -> str:
@@ -71,6 +91,7 @@ def _operation(route: Route) -> dict[str, Any]:
             str(route.status): _answer(route),
             **({"202": {"description": "the past is being built; ask again", **_BUILDING}} if route.past else {}),
             **({"302": _REDIRECT} if route.redirects else {}),
+            **(_IN_PARTS if route.media_type == OCTETS else {}),
             "default": {"description": "an error", "content": {**_page(route), **_json(Error)}},
         },
     }
@@ -89,6 +110,9 @@ def _parameters(route: Route, signed_in: bool) -> list[Any]:
         parameters.append({"in": "header", "name": POSITION_HEADER, **_POSITION})
     if route.media_type == STREAM:
         parameters.append({"in": "header", "name": LAST_ID_HEADER, **_LAST_ID})
+    if route.media_type == OCTETS:
+        for name, text in _PARTS.items():
+            parameters.append({"in": "header", "name": name, "description": text, "schema": {"type": "string"}})
     if signed_in and route.method != "GET":
         parameters.append({"in": "header", "name": REPEAT_HEADER, "schema": {"type": "string", "maxLength": 128}})
     return parameters
@@ -98,7 +122,8 @@ def _request_body(route: Route) -> dict[str, Any]:
     schema = type(route.request)
     if route.body != "upload":
         return {JSON: {"schema": schema}, FORM: {"schema": schema}}
-    upload = {MULTIPART: {"schema": {"allOf": [schema, _UPLOADED_FILE]}}}
+    parts = [schema, _UPLOADED_FILE, *([_SIGNATURE] if route.permission in SIGNED else [])]
+    upload = {MULTIPART: {"schema": {"allOf": parts}}}
     only_one = {JSON: {"schema": schema}, FORM: {"schema": schema}}
     return upload if route.permission == "firmware.upload" else {**only_one, **upload}
 

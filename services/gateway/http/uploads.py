@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from services.gateway.blob_threads import in_blob_thread
 from services.gateway.http.bodies import nested
 from services.gateway.http.ports import Limits
 from shared.blobs import Blobs, BlobWriter
@@ -26,6 +28,8 @@ MAX_OVERHEAD_BYTES = 1_048_576
 """What a multipart body may have besides its first file."""
 MAX_HEADERS = 16
 MAX_HEADER_BYTES = 4_096
+SIGNATURE_FIELD = "signature"
+"""A part of this name is the file's signature, be it a file itself or a field; it may hold any bytes."""
 FILE_FIELDS = frozenset({"file", "binary"})
 """Parts of these names are files even when they carry no file name."""
 
@@ -64,13 +68,13 @@ class BlobSink:
 
     async def write(self, data: bytes) -> None:
         writer = await self._opened()
-        await asyncio.to_thread(writer.write, data)
+        await in_blob_thread(writer.write, data)
 
     async def finish(self) -> tuple[str, int]:
         """The blob's digest and size in bytes."""
         writer = await self._opened()
         try:
-            blob = await asyncio.to_thread(writer.finish)
+            blob = await in_blob_thread(writer.finish)
         except BaseException:
             await self.abort()
             raise
@@ -79,24 +83,30 @@ class BlobSink:
 
     async def abort(self) -> None:
         if self._writer is not None:
-            await asyncio.to_thread(self._writer.abort)
+            await in_blob_thread(self._writer.abort)
             self._writer = None
 
     async def _opened(self) -> BlobWriter:
         if self._writer is None:
-            self._writer = await asyncio.to_thread(self._blobs.writer)
+            self._writer = await in_blob_thread(self._blobs.writer)
         return self._writer
 
 
 @dataclass(slots=True)
 class Uploaded:
     """What came besides the file's content. ``file_name`` is None when there was no file part; of several ``files``
-    only the first is kept."""
+    only the first is kept, and the ``signature`` in no case counts as one."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     file_name: str | None = None
     size_bytes: int = 0
     files: int = 0
+    signature: bytes | None = None
+
+    @property
+    def encoded_signature(self) -> str | None:
+        """The part that is the signature in base64, for services; None without one, or with an empty one."""
+        return base64.b64encode(self.signature).decode() if self.signature else None
 
 
 @dataclass(slots=True)
@@ -120,6 +130,7 @@ class _Parts:
         self.finished = False
         self._part = _Part()
         self.files = 0
+        self.signature: bytes | None = None
 
     def callbacks(self) -> Any:
         return {
@@ -154,7 +165,7 @@ class _Parts:
             raise Refused("invalid_request", "A part of the upload has no name.")
         part.name = options[b"name"].decode("utf-8", "replace")
         file_name = options.get(b"filename")
-        looks_like_file = file_name is not None or part.name in FILE_FIELDS
+        looks_like_file = (file_name is not None or part.name in FILE_FIELDS) and part.name != SIGNATURE_FIELD
         part.is_file = looks_like_file and self.files == 0
         self.files += looks_like_file
         if part.is_file:
@@ -177,7 +188,9 @@ class _Parts:
 
     def _end(self) -> None:
         part = self._part
-        if part.name and not part.is_file:
+        if part.name == SIGNATURE_FIELD:
+            self.signature = bytes(part.value)
+        elif part.name and not part.is_file:
             self.pairs.append((part.name, part.value.decode("utf-8", "replace")))
 
     def _all(self) -> None:
@@ -220,7 +233,7 @@ async def _receive(request: Request, sink: Sink, max_bytes: int, idle_s: float, 
             raise Refused("too_large", too_large)
     if not parts.finished:
         raise Refused("invalid_request", "The upload ends in the middle.")
-    uploaded.fields, uploaded.files = nested(parts.pairs), parts.files
+    uploaded.fields, uploaded.files, uploaded.signature = nested(parts.pairs), parts.files, parts.signature
     uploaded.file_name = None if parts.file_name is None else base_name(parts.file_name)
     return uploaded
 

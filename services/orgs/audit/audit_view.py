@@ -36,12 +36,22 @@ LEFT_OUT: frozenset[type[Event]] = frozenset(
         rollouts.RolloutTurnsEnded,
     }
 )
-_NESTED = frozenset({devices.ImportProblem, rollouts.RolloutStage, rollouts.RolloutWindow, rollouts.RolloutGates})
+_NESTED = frozenset(
+    {
+        devices.ImportProblem,
+        firmware.ModuleDependency,
+        firmware.ReadModule,
+        rollouts.RolloutStage,
+        rollouts.RolloutWindow,
+        rollouts.RolloutGates,
+    }
+)
 _OUTSIDE = ("account:", "customer:", "client:", "anonymous")
 _THINGS: Mapping[str, str] = {
     "device_id": "device",
     "import_id": "import",
     "rollout_id": "roll-out",
+    "key_id": "signing key",
     "client_id": "client",
     "customer_id": "customer",
     "authority_id": "authority",

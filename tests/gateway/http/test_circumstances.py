@@ -137,7 +137,13 @@ BODY = {
     "arg": "on",
 }
 PATH = {"org": "ours", "product": "thermo", "version": "7", "import": "9" * 24, "token": "5" * 24, "group": "hall"}
-OTHERS = {"device": "0123456789abcdef01234567", "authority": "4" * 24, "client": "lamp-1", "name": "led"}
+OTHERS = {
+    "device": "0123456789abcdef01234567",
+    "authority": "4" * 24,
+    "client": "lamp-1",
+    "name": "led",
+    "key": "0" * 16,
+}
 PEOPLE = {"username": "jo@example.org", "email": "jo@example.org"}
 
 

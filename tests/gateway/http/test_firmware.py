@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64decode
 from hashlib import sha256
 from typing import Any
 
@@ -47,6 +48,7 @@ def test_a_version_is_uploaded(api: Any, world: Any) -> None:
         "size_bytes": 3,
         "uploaded_by": "member@example.org",
         "uploader_id": world.MEMBER,
+        "signature": None,
     }
     assert api.blobs.read(digest, 0, 10) == b"\x00\x01\xff"
 
@@ -147,8 +149,8 @@ def test_versions_are_listed_as_an_array(api: Any, world: Any) -> None:
     assert api.get(BASE).json() == [world.FIRMWARE]
 
 
-def test_a_version_is_shown_without_the_name_of_its_blob(api: Any, world: Any) -> None:
-    api.bus.answers["firmware.get_version"] = {**world.FIRMWARE, "sha256": "0" * 64}
+def test_a_version_is_shown(api: Any, world: Any) -> None:
+    api.bus.answers["firmware.get_version"] = world.FIRMWARE
     assert api.get(f"{BASE}/7").json() == world.FIRMWARE
     assert api.bus.last("get_version").arguments == {"product_id": 1000, "version": 7}
 
@@ -256,3 +258,56 @@ def test_the_impact_of_nothing_is_refused(api: Any, world: Any) -> None:
     for query in ("", "?firmware_version=x", "?firmware_version=7&action=other"):
         assert world.error_of(api.get(impact + query))[:2] == (400, "invalid_request")
     assert world.error_of(api.get(impact + "?firmware_version=8"))[:2] == (404, "Firmware not found.")
+
+
+@pytest.mark.parametrize("part", [("kettle.sig", b"\x00\xffany"), (None, b"\x00\xffany")])
+def test_the_signature_comes_as_a_part_and_is_no_second_file(api: Any, part: Any) -> None:
+    parts = [("signature", part), *((name, (None, value)) for name, value in FIELDS.items())]
+    assert api.post(BASE, files=[*parts, ("file", ("k.bin", b"abc"))]).status_code == 201
+    asked = api.bus.last("upload_version").arguments
+    assert (asked["file_name"], b64decode(asked["signature"])) == ("k.bin", b"\x00\xffany")
+    assert api.post(BASE, files=[("file", ("k.bin", b"abc")), *parts]).status_code == 201
+    assert api.bus.last("upload_version").arguments["signature"] == asked["signature"]
+
+
+def test_signing_is_read_and_changed(api: Any, world: Any) -> None:
+    key = {"id": "0" * 16, "name": "build", "public_key": "A" * 43 + "=", "added_on": "2026-03-01T12:00:00.000Z"}
+    api.bus.answers["firmware.get_signing"] = {"signature_required": False, "keys": [key]}
+    api.bus.answers["firmware.add_signing_key"] = {"key": key, "position": 8}
+    api.bus.answers["firmware.require_signatures"] = {"signature_required": True, "position": 9}
+    api.bus.answers["firmware.remove_signing_key"] = {"position": 10}
+    path = "/v1/products/thermo/signing"
+    assert api.get(path).json() == {"signature_required": False, "keys": [key]}
+    answer = api.post(f"{path}/keys", json={"name": "build", "public_key": "A" * 43 + "="})
+    assert (answer.status_code, answer.json()) == (201, key)
+    assert api.put(path, json={"signature_required": "yes"}).status_code == 400
+    assert api.put(path, json={"signature_required": True}).json() == {"ok": True, "signature_required": True}
+    assert api.delete(f"{path}/keys/{'0' * 16}").status_code == 204
+    api.bus.answers["firmware.remove_signing_key"] = NotFound("Signing key not found.")
+    assert world.error_of(api.delete(f"{path}/keys/nonsense"))[:2] == (404, "not_found")
+
+
+def test_a_download_that_was_cut_goes_on(api: Any, world: Any) -> None:
+    content = bytes(range(256)) * 3_000
+    digest = stored(api, content)
+    api.bus.answers["firmware.get_version"] = {**world.FIRMWARE, "size": len(content), "sha256": digest}
+    whole = api.get(f"{BASE}/7/binary")
+    tag = whole.headers["etag"]
+    assert (whole.status_code, whole.content, tag) == (200, content, f'"{digest}"')
+    assert whole.headers["accept-ranges"] == "bytes"
+    rest = api.get(f"{BASE}/7/binary", headers={"Range": "bytes=300000-", "If-Range": tag})
+    assert (rest.status_code, rest.content) == (206, content[300_000:])
+    assert rest.headers["content-range"] == f"bytes 300000-767999/{len(content)}"
+    assert rest.headers["content-length"] == str(len(content) - 300_000)
+    other = api.get(f"{BASE}/7/binary", headers={"Range": "bytes=300000-", "If-Range": '"another"'})
+    assert (other.status_code, other.content) == (200, content)
+
+
+def test_a_range_behind_the_end_is_refused_and_what_is_known_is_not_sent(api: Any, world: Any) -> None:
+    api.bus.answers["firmware.get_version"] = {**world.FIRMWARE, "size": 5, "sha256": stored(api, b"12345")}
+    answer = api.get(f"{BASE}/7/binary", headers={"Range": "bytes=5-"})
+    assert world.error_of(answer)[:2] == (416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == "bytes */5"
+    tag = api.request("HEAD", f"{BASE}/7/binary").headers["etag"]
+    known = api.get(f"{BASE}/7/binary", headers={"If-None-Match": tag})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", tag)

@@ -127,3 +127,13 @@ def test_who_may_change_a_device_may_not_therefore_flash_it(
     first = judge(asked_first, caller, thing)
     then = "yes" if judge(asked_then, caller, thing) == "yes" else "forbidden"
     assert outcome(flash(api, base, token=token)) == (then if first == "yes" else first)
+
+
+def test_the_signature_of_a_file_is_checked_with_it(api: Any) -> None:
+    api.put(OWN, files={"file": ("kettle.bin", IMAGE), "signature": ("kettle.sig", b"\xff" * 64)})
+    assert api.bus.last("check_file").arguments["signature"] == "/" * 85 + "w=="
+    api.bus.answers["firmware.check_file"] = Refused("signature_required", "only signed firmware")
+    answer = flash(api)
+    assert (answer.status_code, answer.json()["error"]) == (400, "signature_required")
+    assert "signature" not in api.bus.last("check_file").arguments
+    assert len(api.calls.asked) == 1

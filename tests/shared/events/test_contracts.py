@@ -16,7 +16,7 @@ from shared.events.catalogue import catalogue
 from shared.events.contracts import CONTRACTS, Contract, Registry, UnknownEvent
 from shared.events.devices import DeviceImported, ImportAdvanced, ImportFinished, ImportProblem
 from shared.events.fields import Event, Text
-from shared.events.firmware import FirmwareReleased
+from shared.events.firmware import FirmwareReleased, ModuleDependency, ReadModule
 from shared.events.gateway import DescribedVariable
 from shared.events.metadata import metadata
 from shared.events.orgs import TokenIssued
@@ -227,6 +227,8 @@ def _nested_in(field: ma.fields.Nested) -> Event:
         RolloutStage(10, None, False, 60),
         RolloutWindow([0, 6], 480, 960),
         RolloutGates(5, None, 600, 200, 10, "pause"),
+        ModuleDependency(4, 2, 6),
+        ReadModule(6, 5, 1, 3, [ModuleDependency(4, 2, 6)], "0" * 64, True),
     )
     return next(one for one in examples if set(one.__struct_fields__) == set(field.schema.fields))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from services.gateway.devices.effects import SessionName
 from services.gateway.devices.firmware import SETUP_S, Firmware
 from services.gateway.devices.mqtt.limits import MqttLimits
-from services.gateway.devices.mqtt.payloads import JsonObject, firmware_attributes
+from services.gateway.devices.mqtt.payloads import JsonObject, firmware_attributes, signature_attributes
 from services.gateway.devices.mqtt.reports import State, told_by
 from services.gateway.devices.mqtt.topics import decimal
 from services.gateway.devices.mqtt.violations import Rejected
@@ -82,6 +82,11 @@ class MqttFirmware(Firmware):
         title = (product.firmware_name if product else "") or str(image.product_id)
         width = product.version_width if product else 0
         return firmware_attributes(title, image.version, width, image.size_bytes, image.sha256)
+
+    def signature(self) -> JsonObject:
+        """The signature of its target, and whose it is; nothing without one."""
+        image = self.image()
+        return {} if image is None else signature_attributes(image.signature, image.signature_key)
 
     def _asked_anew(self) -> None:
         self._offered_version = None

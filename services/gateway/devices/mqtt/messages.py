@@ -36,7 +36,8 @@ CLAIM_CODE_CHARACTERS = 63
 """As many of a claim code count as Particle's devices show."""
 DESCRIBING = frozenset({"functions", "variables"})
 """Attributes that tell the user interface what the device offers."""
-NOT_ATTRIBUTES = RESERVED.union(payloads.FIRMWARE_KEYS)
+COMPUTED = frozenset(payloads.FIRMWARE_KEYS + payloads.SIGNATURE_KEYS)
+NOT_ATTRIBUTES = RESERVED | COMPUTED
 """Keys that say what the device runs (MQF-1), and those that only the platform sets (MQF-3)."""
 
 
@@ -184,14 +185,19 @@ def _attributes(session: Session, outcome: Outcome, up: Up, payload: bytes, now:
 
 def _shared(session: Session, outcome: Outcome, names: frozenset[str] | None, now: Now) -> JsonObject:
     known: JsonObject = {}
-    if names is None or not names.issubset(payloads.FIRMWARE_KEYS):
+    if names is None or not names.issubset(COMPUTED):
         known = desired_values(session, everything=names is None)
+    if names is not None and names.isdisjoint(COMPUTED):
+        return known
+    firmware = session.firmware
+    outcome.facts += firmware.refresh(now.s)
+    outcome.replan = True
+    if names is not None and not names.isdisjoint(payloads.SIGNATURE_KEYS):
+        known = {**known, **firmware.signature()}
     if names is not None and names.isdisjoint(payloads.FIRMWARE_KEYS):
         return known
-    outcome.facts += session.firmware.refresh(now.s)
-    outcome.replan = True
-    session.firmware.asked(now.s)
-    return {**known, **session.firmware.attributes()}
+    firmware.asked(now.s)
+    return {**known, **firmware.attributes()}
 
 
 def _named(values: JsonObject, names: frozenset[str] | None) -> JsonObject:

@@ -21,6 +21,8 @@ DATA_CHARACTERS = 65_536
 TTL_S = 60
 LONGEST_TTL_S = 31_536_000
 FIRMWARE_KEYS = ("fw_title", "fw_version", "fw_size", "fw_checksum", "fw_checksum_algorithm")
+SIGNATURE_KEYS = ("fw_signature", "fw_signature_key")
+"""Computed as well, but only for devices that ask for them by name: an offer is those five and nothing else (MQF-3)."""
 
 SECRET_CHARACTERS = 1_024
 """Of the secret that somebody states who claims a device."""
@@ -285,6 +287,11 @@ def firmware_attributes(title: str, version: int, width: int, size_bytes: int, s
     (MQF-10)."""
     values = (title, str(version).zfill(width), size_bytes, sha256, "SHA256")
     return dict(zip(FIRMWARE_KEYS, values, strict=True))
+
+
+def signature_attributes(signature: str | None, key_id: str | None) -> JsonObject:
+    """The signature of a target's image and the id of its key, for a device that checks it; nothing without one."""
+    return {} if signature is None else dict(zip(SIGNATURE_KEYS, (signature, key_id), strict=True))
 
 
 def compact(value: JsonObject | Sequence[Any]) -> bytes:

@@ -16,6 +16,7 @@ AUTHORITIES = ORG + "/device_authorities"
 OWN_DEVICE = "/v1/devices/{device}"
 IMPORT = PRODUCT + "/imports/{import}"
 VERSION = PRODUCT + "/firmware/{version}"
+SIGNING = PRODUCT + "/signing"
 AS_OF: dict[str, Any] = {"query": requests.AsOf(), "past": True}
 
 

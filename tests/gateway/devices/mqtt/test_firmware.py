@@ -213,6 +213,30 @@ def test_a_request_gets_the_firmware_keys_that_it_names(
     assert json.loads(answer.payload) == ({"shared": {key: expected[key] for key in named}} if named else {})
 
 
+SIGNED = {"fw_signature": "ab" * 64, "fw_signature_key": "0123456789abcdef"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (b"{}", list(FIVE)),
+        (b'{"sharedKeys":"fw_signature"}', ["fw_signature"]),
+        (b'{"sharedKeys":"fw_version,fw_signature,fw_signature_key"}', ["fw_version", *SIGNED]),
+    ],
+)
+def test_the_signature_is_for_those_who_ask_for_it_by_name(
+    asked: bytes, named: list[str], released: Any, directory: Any
+) -> None:
+    image = directory.images[1000, 7]
+    directory.images[1000, 7] = replace(image, signature="ab" * 64, signature_key="0123456789abcdef")
+    [answer] = messages(released.connect().up("v2/a/req/9", asked))
+    expected = {**FIVE, **SIGNED, "fw_checksum": image.sha256}
+    assert json.loads(answer.payload) == {"shared": {key: expected[key] for key in named}}
+    directory.images[1000, 7] = image
+    [answer] = messages(released.up("v2/a/req/10", b'{"sharedKeys":"fw_signature"}'))
+    assert json.loads(answer.payload) == {}  # not signed
+
+
 def test_a_request_is_answered_from_the_newest_word_of_the_directory(released: Any, directory: Any) -> None:
     released.connect()
     directory.put_image(8, b"other")
