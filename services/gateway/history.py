@@ -223,6 +223,14 @@ class History:
         looked = None if piece.looked is None else Place(piece.looked, _LAST_PART)
         return Page(events, looked, piece.end, piece.gap, piece.restarted)
 
+    async def read_here(
+        self, wanted: EventFilter, after: int | None, since: datetime
+    ) -> tuple[Piece, list[tuple[Recorded, PublishedEvent]]]:
+        """A piece of this gateway's log, and what somebody with this filter may see of it. Raises ``Unavailable``."""
+        streams = streams_of(wanted, self._products(wanted))
+        piece = await self._piece(streams, None if after is None else Position(after), since)
+        return piece, [(one, event) for one in piece.events if (event := self._published(one, wanted)) is not None]
+
     async def _piece(self, streams: Sequence[str], after: Position | None, since: datetime) -> Piece:
         async with self._reading:
             return await asyncio.to_thread(read_behind, self._log, streams, after, since)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from services.gateway.threaded import Threaded
+from shared.threaded import Threaded
 from shared.errors import Refused, Unavailable
 
 

@@ -1,0 +1,99 @@
+"""The webhooks that deliver, read from the view, with their requests opened."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from services.hooks.hook_request import HookRequest
+from services.hooks.hook_views import GATEWAYS, WEBHOOKS
+from services.hooks.webhooks import Owner
+from shared.people.sealing import NotSealed, OtherKey, seal, unseal
+from shared.projections.database import Database
+from shared.projections.view import Row
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One webhook that delivers."""
+
+    hook_id: str
+    owner: Owner
+    prefix: str
+    device_id: str | None
+    request: HookRequest
+    since: datetime
+    rewinds: int
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """Which events, as gateways are asked."""
+        owner = self.owner
+        whose = {"product_id": owner.product_id, "org_id": owner.org_id, "account_id": owner.account_id}
+        return {**whose, "device_id": self.device_id, "prefix": self.prefix}
+
+
+class Requests:
+    """Seals and opens what webhooks request, with a key of the installation."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def sealed(self, hook_id: str, request: HookRequest) -> str:
+        """As it stands in events and views."""
+        return seal(self._key, msgspec.json.encode(request).decode(), f"webhook {hook_id}")
+
+    def opened(self, hook_id: str, sealed: str) -> HookRequest | None:
+        """The request again; None if the key is another one."""
+        try:
+            return msgspec.json.decode(unseal(self._key, sealed, f"webhook {hook_id}"), type=HookRequest)
+        except (OtherKey, NotSealed, msgspec.MsgspecError) as error:
+            log.error("what webhook %s requests cannot be read: %r", hook_id, error)
+            return None
+
+
+def owner_of(row: Row) -> Owner:
+    """Whose the webhook of this row is."""
+    return Owner(row["account_id"], row["org_id"], row["product_id"])
+
+
+class KnownHooks:
+    """Safe from any thread."""
+
+    def __init__(self, database: Database, requests: Requests) -> None:
+        self._database = database
+        self._requests = requests
+        self._mark: tuple[Any, ...] | None = None
+        self._found: tuple[dict[str, Hook], list[str]] = ({}, [])
+
+    def read(self) -> tuple[dict[str, Hook], list[str]]:
+        """Those that deliver, and all gateways. Raises ``Unavailable``."""
+        hooks, gateways = self._database.table(WEBHOOKS), self._database.table(GATEWAYS)
+        with self._database.connect() as connection:
+            names = sorted(connection.execute(sa.select(gateways.c.gateway)).scalars())
+            mark = connection.execute(sa.select(sa.func.count(), sa.func.max(hooks.c.updated_at))).one()
+            if tuple(mark) != self._mark:
+                rows = connection.execute(sa.select(hooks).where(hooks.c.enabled)).mappings()
+                made = [self._hook(dict(row)) for row in rows]
+                self._found = ({hook.hook_id: hook for hook in made if hook is not None}, names)
+                self._mark = tuple(mark)
+        return self._found[0], names
+
+    def everyone(self) -> list[str]:
+        """The ids of all webhooks, those that rest too."""
+        with self._database.connect() as connection:
+            return list(connection.execute(sa.select(self._database.table(WEBHOOKS).c.hook_id)).scalars())
+
+    def _hook(self, row: Row) -> Hook | None:
+        request = self._requests.opened(row["hook_id"], row["request"])
+        if request is None:
+            return None
+        what = (row["hook_id"], owner_of(row), row["prefix"], row["device_id"], request)
+        return Hook(*what, row["since"], row["rewinds"])
