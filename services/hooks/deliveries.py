@@ -8,13 +8,13 @@ in a row. ``hook_deliveries``: an attempt a row, of which the newest are kept (`
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
-from services.hooks.heard import Heard
+from services.hooks.attempts import Delivery, Place, State
 from shared.projections.database import Database
 from shared.projections.tables import Micros
 
@@ -23,11 +23,7 @@ KEPT_DELIVERIES = 1_000
 KEPT = timedelta(days=30)
 TRIMMED_AFTER = 200
 """New rows of one webhook behind which the old ones are looked for."""
-MAX_SHOWN = 256
-"""Bytes of an answer that are kept."""
 MAX_LISTED = 100
-
-Outcome = Literal["delivered", "failed", "refused", "given_up", "gone", "gap", "tested"]
 
 _metadata = sa.MetaData()
 _places = sa.Table(
@@ -70,69 +66,22 @@ _deliveries = sa.Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a webhook is in the log of one gateway."""
-
-    position: int | None
-    since: datetime
-    rewinds: int
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """How a webhook fares: rounds without success in a row, since when, and when the next is."""
-
-    failures: int = 0
-    failing_since: datetime | None = None
-    next_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One attempt: ``delivered``; ``failed``, to be tried again; ``refused`` with a 3xx or 4xx, or not even possible;
-    ``given_up`` after many attempts; ``gone`` (410); ``gap``: events were forgotten before they could be tried;
-    ``tested``: sent because somebody asked for it."""
-
-    hook_id: str
-    gateway: str
-    position: int | None
-    event_id: str
-    name: str
-    coreid: str
-    recorded_at: str
-    at: datetime
-    outcome: Outcome
-    tries: int = 1
-    status: int | None = None
-    duration_ms: int = 0
-    error: str = ""
-    answer: str = ""
-    id: int = 0
-
-
-def of_event(hook_id: str, gateway: str, heard: Heard, at: datetime, outcome: Outcome) -> Delivery:
-    """An attempt at this event."""
-    what = (heard.position, heard.id, heard.name, heard.coreid, heard.recorded_at)
-    return Delivery(hook_id, gateway, *what, at, outcome)
-
-
-def shown_answer(body: bytes) -> str:
-    """The beginning of an answer as it is kept."""
-    return body[:MAX_SHOWN].decode(errors="replace").replace("\0", "\ufffd")
-
-
 class Deliveries:
-    """Safe from any thread."""
+    """Safe from any thread. A part of the process: its tables are made when it starts, behind the database's own."""
+
+    name = "deliveries"
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._new: dict[str, int] = {}
 
-    def prepare(self) -> None:
-        """Make the tables, if they are missing; the database must have been prepared before."""
+    def start(self) -> None:
+        """Make the tables, if they are missing."""
         with self._database.writing() as connection:
             _metadata.create_all(connection)
+
+    def stop(self) -> None:
+        """They stay."""
 
     def places(self, hook_id: str) -> dict[str, Place]:
         """Where it is, by gateway."""
@@ -202,10 +151,3 @@ class Deliveries:
     def _found(self, query: sa.Select[Any]) -> list[Delivery]:
         with self._database.connect() as connection:
             return [Delivery(**row) for row in connection.execute(query).mappings()]
-
-
-def rewound(places: dict[str, Place], gateways: Iterable[str], since: datetime, rewinds: int) -> dict[str, Place]:
-    """The same for these gateways, begun anew where a rewinding has not been heard of."""
-    first = Place(None, since, rewinds)
-    known = {name: places.get(name, first) for name in gateways}
-    return {name: place if place.rewinds == rewinds else replace(first) for name, place in known.items()}

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
-from services.hooks.deliveries import Deliveries, Delivery, Place, State, of_event, rewound, shown_answer
+from services.hooks.attempts import Delivery, Place, State, of_event, rewound, shown_answer
+from services.hooks.deliveries import Deliveries
 from services.hooks.feed import Feed, Stretch
 from services.hooks.heard import Heard
 from services.hooks.known_hooks import Hook
@@ -66,7 +67,7 @@ class Tried:
 class End:
     """Why a webhook is to be disabled."""
 
-    reason: str
+    reason: Literal["gone", "failing"]
     detail: str
 
 

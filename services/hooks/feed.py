@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from services.hooks.deliveries import Place
+from services.hooks.attempts import Place
 from services.hooks.heard import Heard
 from services.hooks.known_hooks import Hook
 from services.hooks.writing import Published
