@@ -16,6 +16,7 @@ MAX_URL = 2_048
 MAX_NAMES = 32
 """Headers, and fields of a query or form."""
 MAX_VALUE = 4_096
+MAX_DEPTH = 16
 MAX_REQUEST_BYTES = 32_768
 """Of all of it, as JSON."""
 MASK = "********"
@@ -85,6 +86,8 @@ def requested(fields: Mapping[str, Any], before: HookRequest | None, check: Chec
     made = HookRequest(**{**kept, **{name: _read(name, value, before) for name, value in changes.items()}})
     if sum(one is not None for one in (made.json, made.form, made.body)) > 1:
         raise _bad("json, form, body: Only one of them.")
+    if _depth(made.json, MAX_DEPTH) > MAX_DEPTH:
+        raise _bad(f"json: At most {MAX_DEPTH} levels deep.")
     for where, template in templates(made):
         check(where, template)
     if len(msgspec.json.encode(made)) > MAX_REQUEST_BYTES:
@@ -107,6 +110,14 @@ def templates(request: HookRequest) -> Iterator[tuple[str, str]]:
         "errorResponseTopic": request.error_response_topic,
     }
     yield from ((where, text) for where, text in optional.items() if text is not None)
+
+
+def _depth(value: Any, most: int) -> int:
+    """How many objects and lists are in each other; no more than one beyond ``most`` is looked at."""
+    if most < 0 or not isinstance(value, Mapping | list):
+        return 0
+    inner = value.values() if isinstance(value, Mapping) else value
+    return 1 + max((_depth(one, most - 1) for one in inner), default=0)
 
 
 def texts(value: Any) -> Iterator[str]:

@@ -29,6 +29,7 @@ OTHERS = {
     "client": "lamp-1234",
     "email": "jo@example.org",
     "group": "lab",
+    "hook": "a1" * 12,
 }
 STREAMS = "text/event-stream"
 OURS, THEIRS, KEEPER = "a" * 24, "b" * 24, "7" * 24
