@@ -30,8 +30,9 @@ MOST_IN_PAGE = 200
 """Events of a page that begins with some that are done already."""
 MOST_FAILURES = 2
 """In one round; then the rest waits."""
-AWAY_S = 10.0
-"""How long a gateway that could not be asked is not asked again."""
+AWAY = timedelta(seconds=3)
+LONGEST_AWAY = timedelta(minutes=1)
+"""How long a gateway that could not be asked is not asked again; it doubles."""
 MOST_PUBLISHED = 500
 
 
@@ -84,6 +85,7 @@ class Courier:
         self._tried: dict[str, Tried] = {}
         self._done: dict[str, frozenset[str]] = {}
         self._away: dict[str, datetime] = {}
+        self._absences: dict[str, int] = {}
         self._success_at: datetime | None = None
         self._said_gap: set[str] = set()
 
@@ -94,8 +96,10 @@ class Courier:
 
     @property
     def due_at(self) -> datetime | None:
-        """When to go on whatever comes: for all of it, or for what failed; None while nothing waits."""
-        return self._state.next_at or min((one.due_at for one in self._tried.values()), default=None)
+        """When to go on whatever comes: for all of it, or for what failed, or for a gateway that was away; None while
+        nothing waits."""
+        due = [*(one.due_at for one in self._tried.values()), *self._away.values()]
+        return self._state.next_at or min(due, default=None)
 
     @property
     def is_waiting(self) -> bool:
@@ -106,6 +110,7 @@ class Courier:
         """One page of each gateway's log; whether there is more. Raises ``Unavailable`` of the database."""
         hook, more = self.hook, False
         self._places = rewound(self._places, gateways, hook.since, hook.rewinds)
+        self._away = {name: until for name, until in self._away.items() if name in self._places}
         for gateway in gateways:
             now = self._means.clock()
             if self.stopping or self.is_waiting or self._away.get(gateway, now) > now:
@@ -114,9 +119,11 @@ class Courier:
             try:
                 stretch = await self._means.feed.read(hook, gateway, self._places[gateway], most)
             except Unavailable as error:
-                log.info("webhook %s: %s", hook.hook_id, error)
-                self._away[gateway] = now + timedelta(seconds=AWAY_S)
+                log.debug("webhook %s: %s", hook.hook_id, error)
+                self._miss(gateway)
                 continue
+            self._away.pop(gateway, None)
+            self._absences.pop(gateway, None)
             outcome = await self._deliver(gateway, stretch)
             if isinstance(outcome, End):
                 return outcome
@@ -142,6 +149,10 @@ class Courier:
         if end is not None:
             return end
         return not stretch.end and not self.is_waiting and (page.is_done or attempts.finished > 0)
+
+    def _miss(self, gateway: str) -> None:
+        absences = self._absences[gateway] = self._absences.get(gateway, 0) + 1
+        self._away[gateway] = self._means.clock() + min(AWAY * 2 ** min(absences - 1, 10), LONGEST_AWAY)
 
     def _held(self) -> frozenset[str]:
         """The ids of events that failed and are not due yet."""

@@ -102,7 +102,8 @@ class HooksService:
         heard = None if before is None else self.engine.read_one(hook, before)
         if before is None or heard is None:
             raise NotFound("That event is not kept.")
-        return {"attempt": attempt_object(self._once(hook, before.gateway, heard, None))}
+        self._once(hook, before.gateway, heard, None)
+        return {"attempt": attempt_object(self.deliveries.find(hook_id, heard.id) or before)}
 
     @rpc(expected_exceptions=FlotillaError)
     def rewind_webhook(self, owner: Mapping[str, Any], hook_id: str, since: str) -> dict[str, Any]:
