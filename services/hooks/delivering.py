@@ -16,7 +16,7 @@ from services.hooks.heard import Heard
 from services.hooks.known_hooks import Hook
 from services.hooks.pages import Page
 from services.hooks.posting import Answer
-from services.hooks.schedule import Verdict, is_failing, is_lost, pause, verdict
+from services.hooks.schedule import Verdict, is_alone, is_failing, is_lost, pause, verdict
 from services.hooks.writing import Outgoing, Published, Unwritable, published_answer, published_error, write
 from shared.clock import Clock
 from shared.errors import FlotillaError, Unavailable
@@ -183,7 +183,7 @@ class Courier:
         if attempts.succeeded:
             return State(), None
         now = self._means.clock()
-        if not attempts.records:
+        if not attempts.telling:
             return (self._state if self.is_waiting else replace(self._state, next_at=None)), None
         failures, since = self._state.failures + 1, self._state.failing_since or now
         next_at = now + pause(failures, self._means.chance(), attempts.asked) if attempts.failures else None
@@ -222,6 +222,11 @@ class Courier:
                 return replace(record, outcome="gone", error=error), found, [], None
         return (*self._failed(record, event, error, tried, answer.asked), answer.asked)
 
+    def is_alone(self, event: Heard) -> bool:
+        """Whether others got through since this event failed first."""
+        tried = self._tried.get(event.id)
+        return tried is not None and is_alone(tried.first_at, self._success_at)
+
     def _refused(self, record: Delivery, event: Heard, error: str) -> tuple[Delivery, Verdict, list[Published]]:
         self._tried.pop(event.id, None)
         said = published_error(self.hook.request, event, error)
@@ -248,6 +253,7 @@ class _Attempts:
         self.records: list[Delivery] = []
         self.published: dict[tuple[int | None, str | None], list[Published]] = {}
         self.succeeded = False
+        self.telling = 0
         self.failures = 0
         self.finished = 0
         self.asked: timedelta | None = None
@@ -274,6 +280,7 @@ class _Attempts:
             return False
         record, found, said, asked = await self._courier.attempt(self._gateway, event)
         self.records.append(record)
+        self.telling += found != "again" or not self._courier.is_alone(event)
         account_id = self._courier.hook.owner.account_id  # what is for one person is told to no team
         whose = (event.product_id if account_id is None else None, account_id)
         self.published.setdefault(whose, []).extend(said)

@@ -39,9 +39,12 @@ def pause(failures: int, chance: float, asked: timedelta | None = None) -> timed
 
 def is_lost(tries: int, first_at: datetime, now: datetime, other_success_at: datetime | None) -> bool:
     """Whether an event is given up that was tried so often since ``first_at``."""
-    if tries < LEAST_FAILURES:
-        return False
-    return now - first_at >= GIVEN_UP_AFTER or (other_success_at is not None and other_success_at > first_at)
+    return tries >= LEAST_FAILURES and (now - first_at >= GIVEN_UP_AFTER or is_alone(first_at, other_success_at))
+
+
+def is_alone(first_at: datetime, other_success_at: datetime | None) -> bool:
+    """Whether others got through since this event failed first, so that it says nothing of the receiver."""
+    return other_success_at is not None and other_success_at >= first_at
 
 
 def is_failing(failures: int, since: datetime | None, now: datetime) -> bool:

@@ -33,7 +33,7 @@ def check_template(where: str, template: str) -> None:
     if len(template) > MAX_TEMPLATE:
         raise Refused("invalid_request", f"{where}: At most {MAX_TEMPLATE} characters.")
     try:
-        nodes = _nodes(pystache.parse(template))
+        nodes = _nodes(pystache.parse(template, raise_on_mismatch=True))
     except ParsingError as error:
         raise Refused("invalid_request", f"{where}: {str(error)[:200]}") from None
     for node in nodes:
@@ -50,7 +50,7 @@ def render(template: str, values: Mapping[str, Any], escape: Callable[[str], str
     if "{{" not in template:
         return template
     longest = max((_length(value) for value in values.values()), default=0)
-    items = max((_items(value) for value in values.values()), default=0) if "{{#" in template.replace(" ", "") else 1
+    items = max((_items(value) for value in values.values()), default=0) if "#" in template else 1
     if (len(template) + template.count("{{") * longest) * max(items, 1) > 64 * MAX_RENDERED:
         raise TooLong(f"a template of {len(template)} characters with values of {longest}")
     renderer = _Renderer(partials={}, missing_tags="ignore", escape=escape)
