@@ -25,8 +25,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a webhook fares: rounds without success in a row, since when, and when the next is."""
+    """How a webhook fares, as it is since ``changed_at``: rounds without success in a row, since when, and when the next
+    one is. Whoever changes or enables it has it begin anew."""
 
+    changed_at: datetime
     failures: int = 0
     failing_since: datetime | None = None
     next_at: datetime | None = None

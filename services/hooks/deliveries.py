@@ -39,6 +39,7 @@ _states = sa.Table(
     "hook_states",
     _metadata,
     sa.Column("hook_id", sa.Text, primary_key=True),
+    sa.Column("changed_at", Micros, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("failing_since", Micros),
     sa.Column("next_at", Micros),
@@ -89,11 +90,13 @@ class Deliveries:
             rows = connection.execute(sa.select(_places).where(_places.c.hook_id == hook_id))
             return {row.gateway: Place(row.position, row.since, row.rewinds) for row in rows}
 
-    def state(self, hook_id: str) -> State:
-        """How it fares."""
+    def state(self, hook_id: str, changed_at: datetime) -> State:
+        """How it fares since it was changed the last time."""
         with self._database.connect() as connection:
             row = connection.execute(sa.select(_states).where(_states.c.hook_id == hook_id)).one_or_none()
-        return State() if row is None else State(row.failures, row.failing_since, row.next_at)
+        if row is None or row.changed_at != changed_at:
+            return State(changed_at)
+        return State(row.changed_at, row.failures, row.failing_since, row.next_at)
 
     def save(
         self, hook_id: str, places: dict[str, Place], state: State | None, deliveries: Sequence[Delivery] = ()

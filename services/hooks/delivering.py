@@ -81,7 +81,7 @@ class Courier:
         self.stopping = False
         self._means = means
         self._places: dict[str, Place] = {}
-        self._state = State()
+        self._state = State(hook.changed_at)
         self._tried: dict[str, Tried] = {}
         self._done: dict[str, frozenset[str]] = {}
         self._away: dict[str, datetime] = {}
@@ -92,7 +92,7 @@ class Courier:
     async def load(self) -> None:
         """Find out where it is."""
         self._places = await asyncio.to_thread(self._means.deliveries.places, self.hook.hook_id)
-        self._state = await asyncio.to_thread(self._means.deliveries.state, self.hook.hook_id)
+        self._state = await asyncio.to_thread(self._means.deliveries.state, self.hook.hook_id, self.hook.changed_at)
 
     @property
     def due_at(self) -> datetime | None:
@@ -181,15 +181,14 @@ class Courier:
         if attempts.gone is not None:
             return self._state, End("gone", attempts.gone)
         if attempts.succeeded:
-            return State(), None
+            return State(self.hook.changed_at), None
         now = self._means.clock()
         if not attempts.telling:
             return (self._state if self.is_waiting else replace(self._state, next_at=None)), None
         failures, since = self._state.failures + 1, self._state.failing_since or now
         next_at = now + pause(failures, self._means.chance(), attempts.asked) if attempts.failures else None
-        if is_failing(failures, since, now):
-            return State(failures, since, next_at), End("failing", attempts.records[-1].error)
-        return State(failures, since, next_at), None
+        state = State(self.hook.changed_at, failures, since, next_at)
+        return state, End("failing", attempts.records[-1].error) if is_failing(failures, since, now) else None
 
     async def _publish(self, gateway: str, published: dict[tuple[int | None, str | None], list[Published]]) -> None:
         for (product_id, owner_id), events in published.items():

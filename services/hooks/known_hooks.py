@@ -31,6 +31,7 @@ class Hook:
     request: HookRequest
     since: datetime
     rewinds: int
+    changed_at: datetime
 
     @property
     def wanted(self) -> dict[str, Any]:
@@ -57,11 +58,6 @@ class Requests:
         except (OtherKey, NotSealed, msgspec.MsgspecError) as error:
             log.error("what webhook %s requests cannot be read: %r", hook_id, error)
             return None
-
-
-def owner_of(row: Row) -> Owner:
-    """Whose the webhook of this row is."""
-    return Owner(row["account_id"], row["org_id"], row["product_id"])
 
 
 class KnownHooks:
@@ -93,7 +89,11 @@ class KnownHooks:
 
     def _hook(self, row: Row) -> Hook | None:
         request = self._requests.opened(row["hook_id"], row["request"])
-        if request is None:
-            return None
-        what = (row["hook_id"], owner_of(row), row["prefix"], row["device_id"], request)
-        return Hook(*what, row["since"], row["rewinds"])
+        return None if request is None else hook_of(row, request)
+
+
+def hook_of(row: Row, request: HookRequest) -> Hook:
+    """The webhook of this row."""
+    whose = Owner(row["account_id"], row["org_id"], row["product_id"])
+    moments = (row["since"], row["rewinds"], row["updated_at"])
+    return Hook(row["hook_id"], whose, row["prefix"], row["device_id"], request, *moments)

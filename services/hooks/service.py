@@ -18,7 +18,7 @@ from services.hooks.deliveries import MAX_LISTED
 from services.hooks.heard import OVER_HTTP, Heard
 from services.hooks.hook_object import attempt_object, hook_object, with_log
 from services.hooks.hook_views import WEBHOOKS
-from services.hooks.known_hooks import Hook, owner_of
+from services.hooks.known_hooks import Hook, hook_of
 from services.hooks.signing import shown, signing_key
 from services.hooks.webhooks import MISSING, MOST_WEBHOOKS, Owner
 from shared.bus.given import Given
@@ -62,7 +62,7 @@ class HooksService:
     def get_webhook(self, owner: Mapping[str, Any], hook_id: str) -> dict[str, Any]:
         row = self._row(Owner(**owner), hook_id)
         log = self.deliveries.listed(hook_id, None, SHOWN_LOG)
-        return {"webhook": with_log(self._object(row), self.deliveries.state(hook_id), log)}
+        return {"webhook": with_log(self._object(row), self.deliveries.state(hook_id, row["updated_at"]), log)}
 
     @rpc(expected_exceptions=FlotillaError, sensitive_arguments="fields")
     def change_webhook(self, owner: Mapping[str, Any], hook_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class HooksService:
         request = self.requests.opened(hook_id, row["request"])
         if request is None:
             raise Refused("unreadable", "What it requests cannot be read any more; set it anew.")
-        return Hook(hook_id, owner_of(row), row["prefix"], row["device_id"], request, row["since"], row["rewinds"])
+        return hook_of(row, request)
 
     def _object(self, row: Row) -> dict[str, Any]:
         return hook_object(row, self.requests.opened(row["hook_id"], row["request"]), self.base_url)

@@ -25,7 +25,7 @@ from shared.errors import Unavailable
 from shared.projections.database import Database
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
-HOOK = Hook("a" * 24, Owner(product_id=1000), "e", None, HookRequest("https://h.example/"), START, 0)
+HOOK = Hook("a" * 24, Owner(product_id=1000), "e", None, HookRequest("https://h.example/"), START, 0, START)
 
 
 @dataclass
@@ -167,6 +167,18 @@ def test_a_restart_does_not_forget_how_long_it_has_been_failing(world: World) ->
             break
     assert end == End("failing", "no connection")
     assert DISABLED_AFTER <= world.now - START < DISABLED_AFTER + timedelta(hours=2)
+
+
+def test_whoever_changes_a_webhook_has_it_tried_at_once_and_the_three_days_begin_anew(world: World) -> None:
+    world.publish("a")
+    world.receiver.says = lambda number: 500
+    courier = world.courier()
+    world.rounds(courier)
+    assert world.courier().is_waiting
+    changed = world.courier(replace(HOOK, changed_at=START + timedelta(seconds=1)))
+    assert not changed.is_waiting
+    world.rounds(changed)
+    assert world.receiver.new() == [1, 1]
 
 
 def test_an_event_that_alone_does_not_get_through_is_given_up_and_keeps_nobody_else_waiting(world: World) -> None:
