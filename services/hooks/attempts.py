@@ -25,8 +25,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a webhook fares, as it is since ``changed_at``: rounds without success in a row, since when, and when the next
-    one is. Whoever changes or enables it has it begin anew."""
+    """How a webhook fares, as it is since ``changed_at``: rounds without success in a row, since when, and when the
+    next one is. Whoever changes or enables it has it begin anew."""
 
     changed_at: datetime
     failures: int = 0

@@ -27,6 +27,11 @@ class Heard(msgspec.Struct, frozen=True):
     public: bool
 
 
+def made_up(prefix: str, product_id: int | None, now: str) -> Heard:
+    """An event that nobody published, for trying a webhook out."""
+    return Heard("test", 0, prefix, "test-event", now, now, OVER_HTTP, product_id, None, False)
+
+
 def defaults(heard: Heard) -> dict[str, str]:
     """What is sent unless it is said otherwise (contract 14)."""
     return {

@@ -92,8 +92,12 @@ class KnownHooks:
         return None if request is None else hook_of(row, request)
 
 
+def owner_of(row: Row) -> Owner:
+    """Whose the webhook of this row is."""
+    return Owner(row["account_id"], row["org_id"], row["product_id"])
+
+
 def hook_of(row: Row, request: HookRequest) -> Hook:
     """The webhook of this row."""
-    whose = Owner(row["account_id"], row["org_id"], row["product_id"])
     moments = (row["since"], row["rewinds"], row["updated_at"])
-    return Hook(row["hook_id"], whose, row["prefix"], row["device_id"], request, *moments)
+    return Hook(row["hook_id"], owner_of(row), row["prefix"], row["device_id"], request, *moments)

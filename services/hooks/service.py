@@ -15,7 +15,7 @@ from nameko.rpc import rpc
 from services.hooks.attempts import Delivery
 from services.hooks.commanding import HookCommands
 from services.hooks.deliveries import MAX_LISTED
-from services.hooks.heard import OVER_HTTP, Heard
+from services.hooks.heard import Heard, made_up
 from services.hooks.hook_object import attempt_object, hook_object, with_log
 from services.hooks.hook_views import WEBHOOKS
 from services.hooks.known_hooks import Hook, hook_of
@@ -89,8 +89,7 @@ class HooksService:
     def test_webhook(self, owner: Mapping[str, Any], hook_id: str) -> dict[str, Any]:
         """Deliver a made-up event, once."""
         hook = self._hook(Owner(**owner), hook_id)
-        now = iso(self.clock())
-        heard = Heard("test", 0, hook.prefix, "test-event", now, now, OVER_HTTP, hook.owner.product_id, None, False)
+        heard = made_up(hook.prefix, hook.owner.product_id, iso(self.clock()))
         done = self._once(hook, "", heard, "tested")
         return {"pass": not done.error, "data": done.answer or None, "error": done.error or None}
 
