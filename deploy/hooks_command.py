@@ -157,8 +157,8 @@ def log(
     console.print(table)
 
 
-@app.command()
-def test(hook_id: HookId, data: Data = None) -> None:
+@app.command("test")
+def try_out(hook_id: HookId, data: Data = None) -> None:
     """Deliver a made-up event from here, once; exit code 1 if that fails."""
     with _opened(data) as hooks:
         hook = hooks.hook(hooks.row(hook_id))
