@@ -22,7 +22,7 @@ from rich.table import Table
 from deploy.wide import people_console
 from services.hooks.addresses import networks
 from services.hooks.attempts import Delivery
-from services.hooks.bootstrap import SEALING, SIGNING
+from services.hooks.bootstrap import SIGNING
 from services.hooks.deliveries import MAX_LISTED, Deliveries
 from services.hooks.delivering import Courier, Means
 from services.hooks.feed import Feed
@@ -93,14 +93,15 @@ class Hooks:
 
     def hook(self, row: Row) -> Hook:
         """Raises ``Refused`` if what it requests cannot be read."""
-        request = self.requests.opened(row["hook_id"], row["request"])
+        request = self.requests.opened(owner_of(row), row["hook_id"], row["request"])
         if request is None:
             raise Refused("unreadable", "what it requests was sealed with another key: is FLOTILLA_KEYS the right one?")
         return hook_of(row, request)
 
     def shown(self, row: Row) -> dict[str, Any]:
         """As the API shows it, with its last attempts."""
-        made = hook_object(row, self.requests.opened(row["hook_id"], row["request"]), self.settings.url)
+        request = self.requests.opened(owner_of(row), row["hook_id"], row["request"])
+        made = hook_object(row, request, self.settings.url)
         state = self.deliveries.state(row["hook_id"], row["updated_at"])
         return with_log(made, state, self.deliveries.listed(row["hook_id"], None, MAX_LISTED))
 
@@ -222,8 +223,7 @@ def _opened(data: Path | None) -> Iterator[Hooks]:
         keys = stack.enter_context(closing(PeopleKeys(settings.keys, store)))
         database = stack.enter_context(closing(Database(settings.db, "hooks")))
         database.prepare(VIEWS)
-        requests, signing = Requests(keys.secret(SEALING)), keys.secret(SIGNING)
-        yield Hooks(settings, database, Streams(store, CONTRACTS), requests, signing)
+        yield Hooks(settings, database, Streams(store, CONTRACTS), Requests(keys), keys.secret(SIGNING))
 
 
 def _owner(row: Row) -> str:

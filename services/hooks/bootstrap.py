@@ -37,16 +37,14 @@ from shared.store.port import EventStore
 from shared.streams import Streams
 
 SIGNING = "signatures of webhooks"
-SEALING = "requests of webhooks"
-"""The names of the secrets that requests are signed, and kept sealed, with."""
+"""The name of the secret that requests are signed with."""
 
 
 def build(settings: Settings, transport: Transport, store: EventStore, *, clock: Clock = system_clock) -> Runtime:
     """The service, ready to start; the caller owns transport and store."""
     allowed = networks(settings.hooks_allow)
     keys = PeopleKeys(settings.keys, store)
-    signing, requests = keys.secret(SIGNING), Requests(keys.secret(SEALING))
-    keys.close()
+    signing, requests = keys.secret(SIGNING), Requests(keys)
     database = Database(settings.db, "hooks")
     history = open_history(settings.mirror, store)
     projector = Projector("hooks", store, database, VIEWS, CONTRACTS, clock=clock, history=history)
@@ -86,5 +84,9 @@ def build(settings: Settings, transport: Transport, store: EventStore, *, clock:
         },
     )
     relay = Relay("hooks", store, transport, database.checkpoints(), CONTRACTS.of_service("hooks"), contracts=CONTRACTS)
-    owners = [OpenThing("hooks database", database.close), OpenThing("mirror of the events", history.close)]
+    owners = [
+        OpenThing("keys of people", keys.close),
+        OpenThing("hooks database", database.close),
+        OpenThing("mirror of the events", history.close),
+    ]
     return Runtime("hooks", [*owners, projector, deliveries, relay, engine, host])

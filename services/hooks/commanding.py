@@ -48,7 +48,7 @@ class HookCommands:
             raise Refused("invalid_request", "event, url: Missing data for required field.")
         request = requested(fields, None, check_template)
         hook_id = record_id(self.context.command_id, "webhook")
-        sealed = self.requests.sealed(hook_id, request)
+        sealed = self.requests.sealed(owner, hook_id, request)
         what = (_prefix(fields["event"]), _device(fields.get("device")), sealed)
         command = CreateWebhook(hook_id, owner, *what, enabled=not fields.get("disabled", False))
         return hook_id, self._do(owner, command)
@@ -59,13 +59,13 @@ class HookCommands:
         if hook is None:
             raise NotFound(MISSING)
         prefix, device, sealed = hook.what
-        before = self.requests.opened(hook_id, sealed)
+        before = self.requests.opened(owner, hook_id, sealed)
         request = requested(fields, before, check_template) if before or "url" in fields else None
         command = ChangeWebhook(
             hook_id,
             _prefix(fields["event"]) if "event" in fields else prefix,
             _device(fields["device"]) if "device" in fields else device,
-            sealed if request in (before, None) else self._sealed(hook_id, request),
+            sealed if request in (before, None) else self._sealed(owner, hook_id, request),
         )
         position = self._do(owner, command)
         if "disabled" not in fields:
@@ -81,8 +81,8 @@ class HookCommands:
         """Raises ``NotFound``."""
         return self._do(owner, DeleteWebhook(hook_id))
 
-    def _sealed(self, hook_id: str, request: HookRequest | None) -> str:
-        return "" if request is None else self.requests.sealed(hook_id, request)
+    def _sealed(self, owner: Owner, hook_id: str, request: HookRequest | None) -> str:
+        return "" if request is None else self.requests.sealed(owner, hook_id, request)
 
     def _do(self, owner: Owner, command: Command, step: str | None = None) -> Position | None:
         context = self.context if step is None else self.context.step(step)

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from services.hooks.hook_request import HookRequest
 from services.hooks.hook_views import GATEWAYS, WEBHOOKS
-from services.hooks.webhooks import Owner
+from services.hooks.webhooks import MISSING, Owner
+from shared.errors import NotFound
+from shared.people.keys import Gone, Keys
 from shared.people.sealing import NotSealed, OtherKey, seal, unseal
 from shared.projections.database import Database
 from shared.projections.view import Row
@@ -41,20 +43,33 @@ class Hook:
         return {**whose, "device_id": self.device_id, "prefix": self.prefix}
 
 
+SEALING = "requests of webhooks"
+"""The name of the secret that those of products and organizations are sealed with."""
+
+
 class Requests:
-    """Seals and opens what webhooks request, with a key of the installation."""
+    """Seals and opens what webhooks request: a person's own with that person's key (EVT-5), those of teams with a
+    secret of the installation."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
 
-    def sealed(self, hook_id: str, request: HookRequest) -> str:
-        """As it stands in events and views."""
-        return seal(self._key, msgspec.json.encode(request).decode(), f"webhook {hook_id}")
+    def sealed(self, owner: Owner, hook_id: str, request: HookRequest) -> str:
+        """As it stands in events and views. Raises ``NotFound`` for somebody who was forgotten."""
+        account_id = owner.account_id
+        key = self._keys.secret(SEALING) if account_id is None else self._keys.key_for(account_id)
+        if isinstance(key, Gone):
+            raise NotFound(MISSING)
+        return seal(key, msgspec.json.encode(request).decode(), f"webhook {hook_id}")
 
-    def opened(self, hook_id: str, sealed: str) -> HookRequest | None:
-        """The request again; None if the key is another one."""
+    def opened(self, owner: Owner, hook_id: str, sealed: str) -> HookRequest | None:
+        """The request again; None if the key is another one, or gone."""
+        account_id = owner.account_id
+        key = self._keys.secret(SEALING) if account_id is None else self._keys.find(account_id)
+        if key is None or isinstance(key, Gone):
+            return None
         try:
-            return msgspec.json.decode(unseal(self._key, sealed, f"webhook {hook_id}"), type=HookRequest)
+            return msgspec.json.decode(unseal(key, sealed, f"webhook {hook_id}"), type=HookRequest)
         except (OtherKey, NotSealed, msgspec.MsgspecError) as error:
             log.error("what webhook %s requests cannot be read: %r", hook_id, error)
             return None
@@ -88,7 +103,7 @@ class KnownHooks:
             return list(connection.execute(sa.select(self._database.table(WEBHOOKS).c.hook_id)).scalars())
 
     def _hook(self, row: Row) -> Hook | None:
-        request = self._requests.opened(row["hook_id"], row["request"])
+        request = self._requests.opened(owner_of(row), row["hook_id"], row["request"])
         return None if request is None else hook_of(row, request)
 
 

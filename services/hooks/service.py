@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
+from nameko.events import event_handler
 from nameko.rpc import rpc
 
 from services.hooks.attempts import Delivery
@@ -18,9 +19,10 @@ from services.hooks.deliveries import MAX_LISTED
 from services.hooks.heard import Heard, made_up
 from services.hooks.hook_object import attempt_object, hook_object, with_log
 from services.hooks.hook_views import WEBHOOKS
-from services.hooks.known_hooks import Hook, hook_of
+from services.hooks.known_hooks import Hook, hook_of, owner_of
 from services.hooks.signing import shown, signing_key
-from services.hooks.webhooks import MISSING, MOST_WEBHOOKS, Owner
+from services.hooks.webhooks import MISSING, MOST_WEBHOOKS, DeleteAll, Owner
+from services.hooks.webhooks import WEBHOOKS as AGGREGATE
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views, WorkerViews
 from shared.errors import FlotillaError, NotFound, Refused
@@ -111,6 +113,17 @@ class HooksService:
         row = self._row(Owner(**owner), hook_id, position)
         return {"from": iso(row["since"]), "position": position}
 
+    @event_handler("orgs", "AccountForgotten")
+    def end_of_account(self, message: Mapping[str, Any]) -> None:
+        self._end(Owner(account_id=self.streams.event(message).account_id))
+
+    @event_handler("orgs", "ProductRemoved")
+    def end_of_product(self, message: Mapping[str, Any]) -> None:
+        self._end(Owner(product_id=self.streams.event(message).product_id))
+
+    def _end(self, owner: Owner) -> None:
+        self.streams.handle(AGGREGATE, owner.stream, DeleteAll())
+
     def _once(self, hook: Hook, gateway: str, heard: Heard, outcome: Any) -> Delivery:
         done: Delivery = self.engine.try_once(hook, gateway, heard)
         kept = done if outcome is None else replace(done, outcome=outcome)
@@ -132,13 +145,14 @@ class HooksService:
 
     def _hook(self, owner: Owner, hook_id: str) -> Hook:
         row = self._row(owner, hook_id)
-        request = self.requests.opened(hook_id, row["request"])
+        request = self.requests.opened(owner, hook_id, row["request"])
         if request is None:
             raise Refused("unreadable", "What it requests cannot be read any more; set it anew.")
         return hook_of(row, request)
 
     def _object(self, row: Row) -> dict[str, Any]:
-        return hook_object(row, self.requests.opened(row["hook_id"], row["request"]), self.base_url)
+        request = self.requests.opened(owner_of(row), row["hook_id"], row["request"])
+        return hook_object(row, request, self.base_url)
 
 
 def _rows(views: WorkerViews, owner: Owner) -> list[Row]:

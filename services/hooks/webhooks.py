@@ -96,7 +96,12 @@ class DeleteWebhook:
     hook_id: str
 
 
-Command = CreateWebhook | ChangeWebhook | EnableWebhook | DisableWebhook | RewindWebhook | DeleteWebhook
+@dataclass(frozen=True, slots=True)
+class DeleteAll:
+    """The owner is no more."""
+
+
+Command = DeleteAll | CreateWebhook | ChangeWebhook | EnableWebhook | DisableWebhook | RewindWebhook | DeleteWebhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,8 @@ def decide(state: Webhooks, command: Command) -> list[Event]:
     """What the command means now; an empty list if it changes nothing."""
     if isinstance(command, CreateWebhook):
         return _create(state, command)
+    if isinstance(command, DeleteAll):
+        return [WebhookDeleted(hook_id) for hook_id in state.hooks]
     hook_id = command.hook_id
     if hook_id not in state.hooks:
         raise NotFound(MISSING)

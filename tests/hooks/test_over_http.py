@@ -21,6 +21,7 @@ import pytest
 
 from services.gateway.bootstrap import GatewayPart
 from services.hooks import bootstrap
+from shared.bus.messages import to_wire
 from shared.bus.open import open_transport
 from shared.context import Context
 from shared.events import orgs as o
@@ -30,7 +31,7 @@ from shared.people.open import PeopleKeys
 from shared.runtime import Runtime
 from shared.settings import Settings
 from shared.store.open import open_store
-from shared.store.port import ANY, EventStore
+from shared.store.port import ANY, EventStore, Position, Recorded
 
 ADA, BOB, ORG, OTHER = "a" * 24, "1" * 24, "b" * 24, "c" * 24
 TOKENS = {ADA: "f" * 40, BOB: "e" * 40}
@@ -116,6 +117,12 @@ class Platform:
 
     def ask(self, method: str, path: str, body: Any = None, who: str = ADA) -> httpx.Response:
         return self.client.request(method, path, json=body, headers={"Authorization": f"Bearer {TOKENS[who]}"})
+
+    def tell(self, event: o.AccountForgotten) -> None:
+        """Have the services hear of it; here is nobody who would append it."""
+        new = self.contracts.encode(event, 0, Context.new("system:test", "test"))
+        recorded = Recorded(new.id, new.type, f"account-{ADA}", 1, Position(1), FAR, new.data, new.meta)
+        self.transport.publish("orgs", new.type, *to_wire(recorded)).result(WAIT_S)
 
     def publish(self, name: str, path: str = PRODUCT, who: str = ADA, data: str = "x") -> None:
         assert self.ask("POST", f"{path}/events", {"name": name, "data": data}, who).status_code == 200
@@ -282,4 +289,10 @@ def test_a_persons_own_events_go_to_their_own_webhooks_and_an_organizations_to_i
     platform.publish("ours2")
     assert receiver.names(1) == ["ours2"]
     assert platform.ask("DELETE", f"/v1/webhooks/{own['id']}").json() == {"ok": True}
+    platform.ask("POST", "/v1/webhooks", {"event": "mine", "url": receiver.url})
+    listed = platform.ask("GET", "/v1/webhooks").json()
+    assert [one["url"] for one in listed] == [receiver.url]
+    platform.tell(o.AccountForgotten(ADA))
+    while platform.ask("GET", "/v1/webhooks").json():
+        """Until the service has heard of it."""
     assert platform.ask("DELETE", f"/v1/orgs/{ORG}/integrations/{team['id']}").status_code == 204

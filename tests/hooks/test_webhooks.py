@@ -16,6 +16,7 @@ from services.hooks.webhooks import (
     ChangeWebhook,
     Command,
     CreateWebhook,
+    DeleteAll,
     DeleteWebhook,
     DisableWebhook,
     EnableWebhook,
@@ -79,6 +80,12 @@ def test_what_is_so_already_is_no_event() -> None:
     assert decide(after(CREATE), EnableWebhook(HOOK)) == []
     assert decide(after(CREATE, DisableWebhook(HOOK, "gone")), DisableWebhook(HOOK, "failing")) == []
     assert decide(after(CREATE, DisableWebhook(HOOK, "gone")), EnableWebhook(HOOK)) == [WebhookEnabled(HOOK)]
+
+
+def test_whoever_is_no_more_has_none() -> None:
+    gone = after(CREATE, replace(CREATE, hook_id="b2" * 12), DeleteAll())
+    assert gone.hooks == {}
+    assert decide(gone, DeleteAll()) == []
 
 
 def test_each_owner_has_a_stream_of_their_own() -> None:
