@@ -17,7 +17,7 @@ import msgspec
 from services.gateway.calls import service_of
 from services.gateway.catching_up import Page
 from services.gateway.entries import DeviceEntry, ProductEntry
-from services.gateway.filters import EventFilter, log_stream, streams_of
+from services.gateway.filters import EventFilter, log_stream, of_owner, streams_of
 from services.gateway.live import PLATFORM, PLATFORM_EVENTS, Place, PublishedEvent, Sessions, facts_told, lane_of, told
 from services.gateway.log_pages import DONE, Newest, merged
 from services.gateway.log_reading import MAX_STREAMS, Piece, Wanted, read_behind, read_newest
@@ -271,7 +271,7 @@ class History:
         device = self._directory.device(event.device_id)
         if device is not None and (device.membership.quarantined or device.membership.denied):
             return None
-        return shown if self._takes(wanted, shown, device, recorded.at) else None
+        return of_owner(shown, device) if self._takes(wanted, shown, device, recorded.at) else None
 
     def _takes(self, wanted: EventFilter, event: PublishedEvent, device: DeviceEntry | None, at: datetime) -> bool:
         if event.product_id is None:
@@ -318,7 +318,7 @@ class History:
         if device is None:
             return []
         events = facts_told(recorded, fact, device.counted_product, device.reported_version)
-        return [event for event in events if self._takes(wanted, event, device, recorded.at)]
+        return [of_owner(event, device) for event in events if self._takes(wanted, event, device, recorded.at)]
 
     def _decoded(self, recorded: Recorded) -> Any:
         try:

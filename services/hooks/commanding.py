@@ -30,6 +30,8 @@ from shared.store.port import Position
 from shared.streams import Streams
 
 MAX_PREFIX = 64
+OWN_NAMES = ("spark", "particle/")
+"""How the names of what the platform itself says begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def disable(streams: Streams, context: Context, owner: Owner, command: DisableWe
 def _prefix(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value.encode()) <= MAX_PREFIX or not value.isprintable():
         raise Refused("invalid_request", f"event: 1 to {MAX_PREFIX} bytes that can be printed.")
+    if value.lower().startswith(OWN_NAMES):
+        raise Refused("not_supported", "event: Webhooks get what is published; spark… and particle/… is told by us.")
     return value
 
 

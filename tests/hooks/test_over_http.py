@@ -185,6 +185,7 @@ def test_a_webhook_of_one_owner_does_not_exist_for_others(platform: Platform, ho
     [
         {"event": "e"},
         {"url": "http://h.example/"},
+        {"event": "spark/status", "url": "http://h.example/"},
         {"event": "e", "url": "http://h.example/", "json": "{{#a}}"},
         {"event": "e", "url": "http://h.example/", "deviceId": "no"},
         {"event": "e", "url": "http://h.example/", "integration_type": "AzureIotHub"},
