@@ -59,7 +59,7 @@ class Delivery:
 
 def of_event(hook_id: str, gateway: str, heard: Heard, at: datetime, outcome: Outcome) -> Delivery:
     """An attempt at this event."""
-    what = (heard.position, heard.id, heard.name, heard.coreid, heard.recorded_at)
+    what = (heard.position, heard.id, heard.name.replace("\0", "\ufffd"), heard.coreid, heard.recorded_at)
     return Delivery(hook_id, gateway, *what, at, outcome)
 
 

@@ -9,7 +9,8 @@ from services.hooks.addresses import networks
 from services.hooks.commanding import disable
 from services.hooks.deliveries import Deliveries
 from services.hooks.delivering import End, Means
-from services.hooks.engine import Engine, EnginePart
+from services.hooks.engine import Engine
+from services.hooks.engine_part import EnginePart
 from services.hooks.feed import ACTOR, SOURCE, Feed
 from services.hooks.hook_views import VIEWS
 from services.hooks.known_hooks import Hook, KnownHooks, Requests

@@ -131,6 +131,7 @@ class Deliveries:
     def tidy(self, hooks: Iterable[str], now: datetime) -> None:
         """Remove what is too old, and what is left of webhooks that are none of these."""
         known = set(hooks)
+        self._new = {hook_id: new for hook_id, new in self._new.items() if hook_id in known}
         with self._database.writing() as connection:
             connection.execute(sa.delete(_deliveries).where(_deliveries.c.at < now - KEPT))
             for table in (_places, _states, _deliveries):

@@ -24,7 +24,6 @@ from shared.bus.client import AsyncBus
 from shared.bus.transport import Lock, Transport
 from shared.errors import Unavailable
 from shared.events.gateway import DevicePublished, ServerPublished
-from shared.threaded import Threaded
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +40,6 @@ WIDE_PAUSE_S = 1.0
 FAULT_S = 30.0
 """After an error of ours."""
 TIDY_S = 600.0
-START_S = 30.0
-STOP_S = 30.0
-ASK_S = 1.0
-ONCE_S = 20.0
 END_S = 5.0
 """So long requests that are in hand may take when we are to end."""
 
@@ -263,27 +258,6 @@ class Engine:
         if due_at is None or means is None:
             return LOOK_S
         return min(max((due_at - means.clock()) / timedelta(seconds=1), 0.001), LOOK_S)
-
-
-class EnginePart(Threaded):
-    """An engine as a part of a process, to be asked from any thread."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        super().__init__("webhooks", engine.start, engine.stop, start_s=START_S, stop_s=STOP_S)
-
-    def look(self) -> None:
-        """There may be other webhooks."""
-        with contextlib.suppress(Unavailable):  # it looks every few seconds by itself
-            self.ask(self._engine.look, ASK_S)
-
-    def try_once(self, hook: Hook, gateway: str, heard: Heard) -> Delivery:
-        """As ``Engine.try_once``."""
-        return self.carry_out(lambda: self._engine.try_once(hook, gateway, heard), ONCE_S)
-
-    def read_one(self, hook: Hook, delivery: Delivery) -> Heard | None:
-        """As ``Engine.read_one``."""
-        return self.carry_out(lambda: self._engine.read_one(hook, delivery), ONCE_S)
 
 
 async def _wait(wake: asyncio.Event, at_most_s: float) -> None:

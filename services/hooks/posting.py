@@ -78,7 +78,7 @@ class Poster:
             error = str(problem) or type(problem).__name__
         except (httpcore.UnsupportedProtocol, ValueError) as problem:
             error = f"this cannot be sent: {problem}"
-        return Answer(None, error[:MAX_ERROR], b"", None, _since(began))
+        return Answer(None, error[:MAX_ERROR].replace("\0", "\ufffd"), b"", None, _since(began))
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from deploy.hooks_command import app
 from services.gateway.bootstrap import GatewayPart
 from services.hooks import bootstrap
 from shared.bus.messages import to_wire
@@ -297,3 +300,29 @@ def test_a_persons_own_events_go_to_their_own_webhooks_and_an_organizations_to_i
     while platform.ask("GET", "/v1/webhooks").json():
         """Until the service has heard of it."""
     assert platform.ask("DELETE", f"/v1/orgs/{ORG}/integrations/{team['id']}").status_code == 204
+
+
+def test_the_operator_sees_all_webhooks_and_has_them_try_rest_and_go_on(
+    platform: Platform, receiver: Receiver, hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOTILLA_HOOKS_ALLOW", "127.0.0.1")
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(app, [*words, "--data", str(platform.settings.data)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    one = f"{PRODUCT}/integrations/{hook['id']}"
+    assert [listed["id"] for listed in json.loads(run("list", "--json"))] == [hook["id"]]
+    assert "product 1000" in run("list")
+    assert "delivered: 200" in run("test", hook["id"][:6])
+    assert receiver.names(1) == ["temp"]
+    assert [attempt["outcome"] for attempt in json.loads(run("log", hook["id"], "--json"))] == ["tested"]
+    run("disable", hook["id"])
+    platform.publish("temp1")
+    assert json.loads(run("show", hook["id"]))["disabled_reason"] == "asked"
+    run("enable", hook["id"])
+    assert receiver.names(1) == ["temp1"]
+    assert [attempt["event"] for attempt in delivered(platform, one, 2)] == ["temp1", "temp"]
+    run("redeliver", hook["id"], "--from", platform.ask("GET", one).json()["integration"]["created_at"])
+    assert receiver.names(1) == ["temp1"]
