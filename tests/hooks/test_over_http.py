@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from deploy.hooks_command import app
 from services.gateway.bootstrap import GatewayPart
+from services.gateway.http.ports import Limits
 from services.hooks import bootstrap
 from shared.bus.messages import to_wire
 from shared.bus.open import open_transport
@@ -42,6 +43,8 @@ FAR = datetime(2100, 1, 1, tzinfo=UTC)
 PORTS = {"http_port": 0, "mqtt_port": -1, "particle_tcp_port": -1, "particle_udp_port": -1}
 PRODUCT = "/v1/products/1000"
 WAIT_S = 20.0
+UNLIMITED = Limits(calls_burst=1e6, calls_by_address_burst=1e6, calls_by_org_burst=1e6, published_burst=1e6)
+"""Some tests ask until something is there."""
 
 
 @dataclass
@@ -87,7 +90,7 @@ class Platform:
         stack.callback(self.transport.stop)
         self.service = self.start_service()
         stack.callback(lambda: self.service.stop())
-        gateway = GatewayPart(self.settings, self.store, self.transport)
+        gateway = GatewayPart(self.settings, self.store, self.transport, limits=UNLIMITED)
         gateway.start()
         stack.callback(gateway.stop)
         self.url = f"http://127.0.0.1:{gateway.http_port}"
