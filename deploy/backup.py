@@ -42,7 +42,7 @@ STORE = "events.db"
 KEYS = "keys/keys.db"
 DEVICE_KEYS = "device-keys"
 CHUNK_BYTES = 1 << 20
-RELAYING = ("orgs", "billing", "firmware", "devices")
+RELAYING = ("orgs", "billing", "firmware", "devices", "hooks")
 """The services whose databases hold checkpoints of relays."""
 
 

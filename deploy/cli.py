@@ -90,7 +90,7 @@ def up(
 
 @app.command()
 def service(name: str, with_parent: WithParent = False) -> None:
-    """One service as this process: orgs, billing, firmware or devices. Needs a broker: FLOTILLA_BUS=amqp://…"""
+    """One service as this process: orgs, billing, firmware, devices or hooks. Needs a broker: FLOTILLA_BUS=amqp://…"""
     from deploy.composition import service as compose
     from deploy.health_report import reporting
 

@@ -14,6 +14,7 @@ ELSEWHERE = {
     "projections": "projections_command:app",
     "messages": "messages_command:app",
     "mail": "mail_command:app",
+    "hooks": "hooks_command:app",
     "people": "people_command:app",
     "replay": "replay_command:app",
     "devices": "fleet_commands:devices",

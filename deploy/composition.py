@@ -11,6 +11,8 @@ from services.devices import bootstrap as devices
 from services.devices.service import DevicesService
 from services.firmware import bootstrap as firmware
 from services.firmware.service import FirmwareService
+from services.hooks import bootstrap as hooks
+from services.hooks.service import HooksService
 from services.orgs import bootstrap as orgs
 from services.orgs.service import OrgsService
 from shared.bus.host import declare_queues
@@ -29,10 +31,11 @@ SERVICES = {
     "billing": billing.build,
     "firmware": firmware.build,
     "devices": devices.build,
+    "hooks": hooks.build,
 }
 """In the order in which they start: whoever is asked by others comes first."""
 
-CLASSES = (OrgsService, BillingService, FirmwareService, DevicesService)
+CLASSES = (OrgsService, BillingService, FirmwareService, DevicesService, HooksService)
 """Whichever process comes first lets the queues of all exist, so that no event is published before its queue."""
 
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from services.devices.bootstrap import VIEWS as DEVICES
 from services.firmware.bootstrap import VIEWS as FIRMWARE
 from services.gateway.directory_views import VIEWS as DIRECTORY
+from services.hooks.hook_views import VIEWS as HOOKS
 from services.orgs.views import VIEWS as ORGS
 from shared.errors import NotFound, Refused
 from shared.people.open import open_contracts
@@ -22,7 +23,7 @@ from shared.projections.view import View
 from shared.settings import Settings
 from shared.store.open import open_existing
 
-SERVICE_VIEWS: Mapping[str, Sequence[View]] = {"orgs": ORGS, "devices": DEVICES, "firmware": FIRMWARE}
+SERVICE_VIEWS: Mapping[str, Sequence[View]] = {"orgs": ORGS, "devices": DEVICES, "firmware": FIRMWARE, "hooks": HOOKS}
 
 
 @contextmanager

@@ -97,6 +97,11 @@ class Settings:
         "127.0.0.1,::1",
         "addresses and networks of proxies whose `X-Forwarded-For` says where an HTTP call comes from (empty: none)",
     )
+    hooks_allow: str = _setting(
+        "",
+        "addresses and networks that webhooks may be delivered to though they are loopback, private, link-local or of "
+        "another special kind: `127.0.0.0/8,10.1.2.3` (empty: none)",
+    )
     log_level: str = _setting("info", "`debug`, `info`, `warning` or `error`")
 
     @classmethod

@@ -20,6 +20,7 @@ from services.gateway.epochs import END_S, Epochs, Listener, end_logged
 from services.gateway.facts import Facts
 from services.gateway.gate import Gate
 from services.gateway.history import History
+from services.gateway.hook_feed import HookFeed
 from services.gateway.http.app import build_app
 from services.gateway.http.ports import Bus, Limits, Services
 from services.gateway.hub import Hub
@@ -29,7 +30,6 @@ from services.gateway.log import TelemetryLog
 from services.gateway.protocols import Protocols, ports
 from services.gateway.provisioning import Provisioner
 from services.gateway.stream_ids import Ids
-from services.gateway.threaded import Threaded
 from services.gateway.web import WebServer
 from shared.blobs import Blobs, FileBlobs, open_blobs
 from shared.bus.client import AsyncBus
@@ -48,6 +48,7 @@ from shared.projections.history import open_history
 from shared.settings import Settings
 from shared.store.open import open_store
 from shared.store.port import EventStore
+from shared.threaded import Threaded
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +144,9 @@ class Gateway:
         telemetry, latest = await self._start_log(log_store, directory, folder)
         ids = Ids(await asyncio.to_thread(keys.secret, STREAM_IDS))
         missed = History(name, directory, bus, self._store, log_store, ids)
+        feed = HookFeed(missed, telemetry, self._clock)
         calls = Calls(name, bus, lambda: self.device_server)
-        served = await bus.serve(service_of(name), {**calls.methods(), **missed.methods()})
+        served = await bus.serve(service_of(name), {**calls.methods(), **missed.methods(), **feed.methods()})
         self._at_end("calls", served.stop)  # behind the devices, whose end is an answer to whoever waits for one
         self._served = served
         self._status["calls"] = served.status

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from services.gateway.entries import DeviceEntry
 from services.gateway.live import PublishedEvent
 from shared.events.gateway import ServerPublished
 
@@ -42,6 +43,11 @@ class EventFilter:
     def _is_of_company(self, event: ServerPublished) -> bool:
         same_product = self.product_id is None or event.for_product_id in (None, self.product_id)
         return self.org_id == event.for_org_id and same_product
+
+
+def of_owner(event: PublishedEvent, device: DeviceEntry | None) -> PublishedEvent:
+    """The same with whose the device is, if it is anybody's."""
+    return event if device is None or device.owner_id is None else replace(event, owner_id=device.owner_id)
 
 
 def log_stream(product_id: int) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from services.gateway.calls import service_of
 from services.gateway.catching_up import Page
 from services.gateway.entries import DeviceEntry, ProductEntry
-from services.gateway.filters import EventFilter, log_stream, streams_of
+from services.gateway.filters import EventFilter, log_stream, of_owner, streams_of
 from services.gateway.live import PLATFORM, PLATFORM_EVENTS, Place, PublishedEvent, Sessions, facts_told, lane_of, told
 from services.gateway.log_pages import DONE, Newest, merged
 from services.gateway.log_reading import MAX_STREAMS, Piece, Wanted, read_behind, read_newest
@@ -223,6 +223,14 @@ class History:
         looked = None if piece.looked is None else Place(piece.looked, _LAST_PART)
         return Page(events, looked, piece.end, piece.gap, piece.restarted)
 
+    async def read_here(
+        self, wanted: EventFilter, after: int | None, since: datetime
+    ) -> tuple[Piece, list[tuple[Recorded, PublishedEvent]]]:
+        """A piece of this gateway's log, and what somebody with this filter may see of it. Raises ``Unavailable``."""
+        streams = streams_of(wanted, self._products(wanted))
+        piece = await self._piece(streams, None if after is None else Position(after), since)
+        return piece, [(one, event) for one in piece.events if (event := self._published(one, wanted)) is not None]
+
     async def _piece(self, streams: Sequence[str], after: Position | None, since: datetime) -> Piece:
         async with self._reading:
             return await asyncio.to_thread(read_behind, self._log, streams, after, since)
@@ -263,7 +271,7 @@ class History:
         device = self._directory.device(event.device_id)
         if device is not None and (device.membership.quarantined or device.membership.denied):
             return None
-        return shown if self._takes(wanted, shown, device, recorded.at) else None
+        return of_owner(shown, device) if self._takes(wanted, shown, device, recorded.at) else None
 
     def _takes(self, wanted: EventFilter, event: PublishedEvent, device: DeviceEntry | None, at: datetime) -> bool:
         if event.product_id is None:
@@ -310,7 +318,7 @@ class History:
         if device is None:
             return []
         events = facts_told(recorded, fact, device.counted_product, device.reported_version)
-        return [event for event in events if self._takes(wanted, event, device, recorded.at)]
+        return [of_owner(event, device) for event in events if self._takes(wanted, event, device, recorded.at)]
 
     def _decoded(self, recorded: Recorded) -> Any:
         try:

@@ -19,7 +19,7 @@ import msgspec
 
 from services.gateway.devices.subscriptions import Publisher
 from services.gateway.entries import DeviceEntry, ProductEntry
-from services.gateway.filters import EventFilter
+from services.gateway.filters import EventFilter, of_owner
 from services.gateway.live import (
     MAX_WAITING_BYTES,
     PLATFORM_EVENTS,
@@ -256,7 +256,7 @@ class Hub:
         if device is not None and (device.membership.quarantined or device.membership.denied):
             return
         if self.readers:
-            self.publish(_told(event, message))
+            self.publish(of_owner(_told(event, message), device))
         if devices is not None and wanted:
             product = self._directory.product(str(event.product_id))
             owner_id = None if device is None else device.owner_id
@@ -282,7 +282,7 @@ class Hub:
         device = self._directory.device(fact.device_id)
         if device is not None:
             for event in facts_told(to_recorded(message), fact, device.counted_product, device.reported_version):
-                self.publish(event)
+                self.publish(of_owner(event, device))
 
     def _has_listeners(self) -> bool:
         """Whether there are readers, or devices that subscribed to anything; asked from any thread."""

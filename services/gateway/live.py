@@ -61,8 +61,8 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvent:
-    """One event of a device. ``ttl`` in seconds; ``version`` is the firmware that the device reported. ``lane`` and
-    ``place`` say where it is kept, if that is known."""
+    """One event of a device. ``ttl`` in seconds; ``version`` is the firmware that the device reported; ``owner_id``
+    whose the device is now, for those who may know. ``lane`` and ``place`` say where it is kept, if that is known."""
 
     name: str
     data: str | None
@@ -74,6 +74,7 @@ class PublishedEvent:
     public: bool
     lane: str = field(default="", compare=False)
     place: Place | None = field(default=None, compare=False)
+    owner_id: str | None = field(default=None, compare=False)
 
     @property
     def size_bytes(self) -> int:

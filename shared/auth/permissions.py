@@ -167,6 +167,9 @@ PERMISSIONS: Mapping[str, Rule] = {
     "groups.read": Rule("readonly"),
     "groups.change": Rule("developer"),
     "events.read": Rule("readonly"),
+    "webhooks.own": Rule("user"),
+    "webhooks.read": Rule("developer"),
+    "webhooks.change": Rule("developer"),
 }
 
 

@@ -20,7 +20,19 @@ import msgspec
 
 from shared.context import Context
 from shared.errors import Misuse
-from shared.events import billing, customers, devices, firmware, gateway, groups, oauth, orgs, rollouts, transfers
+from shared.events import (
+    billing,
+    customers,
+    devices,
+    firmware,
+    gateway,
+    groups,
+    oauth,
+    orgs,
+    rollouts,
+    transfers,
+    webhooks,
+)
 from shared.events.fields import Event
 from shared.events.metadata import Metadata, metadata
 from shared.events.quick import Check, quick_check
@@ -418,6 +430,15 @@ CONTRACTS = Registry(
         *_wider_from_now_on("gateway", gateway.UpdateInterrupted, gateway.UpdateSucceeded, gateway.UpdateFailed),
         *_contracts("telemetry", gateway.DevicePublished, gateway.ServerPublished),
         *_contracts("billing", billing.TrialStarted),
+        *_contracts(
+            "hooks",
+            webhooks.WebhookCreated,
+            webhooks.WebhookChanged,
+            webhooks.WebhookEnabled,
+            webhooks.WebhookDisabled,
+            webhooks.WebhookRewound,
+            webhooks.WebhookDeleted,
+        ),
     ]
 )
 """Every event of the platform."""

@@ -75,6 +75,15 @@ async function main() {
   await step('team', () => anybody.listTeamMembers({ product, auth }));
   await step('remove', () => anybody.removeTeamMember({ product, username: 'bob@example.com', auth }));
 
+  const hook = { event: 'temp', url: 'http://127.0.0.1:9/in', auth };
+  const mine = (await step('create webhook', () => anybody.createWebhook(hook))).id;
+  await step('webhooks', () => anybody.listWebhooks({ auth }));
+  await step('delete webhook', () => anybody.deleteWebhook({ hookId: mine, auth }));
+  const theirs = { ...hook, product, settings: { url: hook.url, requestType: 'POST', json: { t: '{{t}}' } } };
+  const integrationId = (await step('create integration', () => anybody.createIntegration(theirs))).id;
+  await step('edit integration', () => anybody.editIntegration({ product, integrationId, event: 'te', auth }));
+  await step('integrations', () => anybody.listIntegrations({ product, auth }));
+  await step('delete integration', () => anybody.deleteIntegration({ product, integrationId, auth }));
   const client = (await step('create client', () => anybody.createOAuthClient({ product, name: 'App', type: 'installed', auth }))).client;
   await step('clients', () => anybody.listOAuthClients({ product, auth }));
   const app = new Particle({ baseUrl: base, clientId: client.id, clientSecret: client.secret });

@@ -54,8 +54,9 @@ NO_FIRMWARE = "Firmware not found."
 NO_DEVICE = "Device not found for this product"
 NO_SUCH_DEVICE = "device does not exist"
 NO_VARIABLE = "Variable not found"
+NO_WEBHOOK = "Webhook not found"
 NO_FUNCTION = re.compile(r"Function .{0,64} not found", re.DOTALL)
-SENTENCES = frozenset({NO_PRODUCT, NO_FIRMWARE, NO_DEVICE, NO_VARIABLE})
+SENTENCES = frozenset({NO_PRODUCT, NO_FIRMWARE, NO_DEVICE, NO_VARIABLE, NO_WEBHOOK})
 """What clients read in ``error`` itself; other missing things are ``not_found``."""
 LISTED = frozenset({"username_taken", "invalid_username", "invalid_password", "unknown_user", "bad_password"})
 """Codes whose body repeats the text in ``errors``, where older clients look first."""

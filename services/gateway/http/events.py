@@ -90,7 +90,9 @@ def _prefix(call: Call) -> str:
 
 async def _stream(call: Call, wanted: EventFilter, thing: Thing) -> Response:
     missed = sse.MISSED_OF_CUSTOMERS if call.caller.kind == "customer" else sse.MISSED_EVENT
-    return await stream(call, thing, lambda: _subscribe(call, wanted), partial(sse.frame, missed=missed))
+    is_teams = wanted.owner_id is None  # what is not asked for as somebody's own, only a team may ask for
+    framed = partial(sse.frame, missed=missed, owners=is_teams)
+    return await stream(call, thing, lambda: _subscribe(call, wanted), framed)
 
 
 async def stream(

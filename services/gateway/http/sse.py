@@ -30,15 +30,16 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = f"{STREAM}; charset=utf-8"
 
 
-def frame(item: PublishedEvent | Missed | Placed, missed: str = MISSED_EVENT) -> bytes:
-    """One frame; of a place alone, one that no client shows. ``missed``: what the event of that is called."""
+def frame(item: PublishedEvent | Missed | Placed, missed: str = MISSED_EVENT, *, owners: bool = False) -> bytes:
+    """One frame; of a place alone, one that no client shows. ``missed``: what the event of that is called; ``owners``:
+    the reader may know whose devices are."""
     if not isinstance(item, Placed):
-        return _frame(*_shown(item, missed))
+        return _frame(*_shown(item, missed, owners))
     place = f"id: {item.id}\n"
-    return f"{place}\n".encode() if item.event is None else _frame(*_shown(item.event, missed), place)
+    return f"{place}\n".encode() if item.event is None else _frame(*_shown(item.event, missed, owners), place)
 
 
-def _shown(event: PublishedEvent | Missed, missed: str) -> tuple[str, dict[str, Any]]:
+def _shown(event: PublishedEvent | Missed, missed: str, owners: bool) -> tuple[str, dict[str, Any]]:
     if isinstance(event, Missed):
         count, reason = (None, "history") if event.count is None else (str(event.count), "slow")
         return missed, {"data": count, "coreid": "particle-internal", "reason": reason}
@@ -50,6 +51,7 @@ def _shown(event: PublishedEvent | Missed, missed: str) -> tuple[str, dict[str, 
         "productID": event.product_id,
         "version": event.version,
         "public": event.public,
+        **({"userid": event.owner_id} if owners and event.owner_id is not None else {}),
     }
 
 

@@ -64,6 +64,13 @@ def test_a_frame_is_what_the_contract_shows() -> None:
     )
 
 
+def test_a_team_is_told_whose_the_device_is_and_nobody_else() -> None:
+    owned = replace(event(), owner_id="7" * 24)
+    assert fields_of(frame(owned, owners=True))["userid"] == "7" * 24
+    assert "userid" not in fields_of(frame(event(), owners=True))
+    assert "userid" not in fields_of(frame(owned))
+
+
 @pytest.mark.parametrize("data", ["ü €\U0001f600", "two\nlines\r\n\u2028", "", None])
 def test_data_is_ascii_on_one_line_and_comes_back_as_it_was(data: str | None) -> None:
     written = frame(event(data=data))

@@ -30,6 +30,7 @@ OTHERS = {
     "email": "jo@example.org",
     "group": "lab",
     "key": "0" * 16,
+    "hook": "a1" * 12,
 }
 STREAMS = "text/event-stream"
 OURS, THEIRS, KEEPER = "a" * 24, "b" * 24, "7" * 24

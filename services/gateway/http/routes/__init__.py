@@ -16,6 +16,7 @@ from services.gateway.http.routes import (
     questions,
     system,
     team,
+    webhooks,
 )
 
 ROUTES: tuple[Route, ...] = (
@@ -29,6 +30,7 @@ ROUTES: tuple[Route, ...] = (
     *own_devices.ROUTES,
     *firmware.ROUTES,
     *groups.ROUTES,
+    *webhooks.ROUTES,
     *system.ROUTES,
     *questions.ROUTES,
 )

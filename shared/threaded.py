@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -89,6 +89,18 @@ class Threaded:
             return answer.result(timeout_s)
         except (RuntimeError, TimeoutError) as error:
             raise Unavailable(f"{self.name} does not answer: {error or f'{timeout_s:g} s'}") from error
+
+    def carry_out(self, task: Callable[[], Coroutine[Any, Any, Answer]], timeout_s: float) -> Answer:
+        """What a coroutine function returns that runs in the loop. Raises what it raises, and ``Unavailable`` if the
+        loop does not run, or it does not end in time."""
+        if self._loop is None or self._loop.is_closed():
+            raise Unavailable(f"{self.name} does not run")
+        running = asyncio.run_coroutine_threadsafe(task(), self._loop)
+        try:
+            return running.result(timeout_s)
+        except TimeoutError as error:
+            running.cancel()
+            raise Unavailable(f"{self.name} does not answer within {timeout_s:g} s") from error
 
     def _run(self, ready: Future[None]) -> None:
         try:

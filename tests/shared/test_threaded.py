@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from services.gateway.threaded import Threaded
 from shared.errors import Refused, Unavailable
+from shared.threaded import Threaded
 
 
 class Work:
