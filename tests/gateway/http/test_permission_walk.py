@@ -29,6 +29,7 @@ OTHERS = {
     "client": "lamp-1234",
     "email": "jo@example.org",
     "group": "lab",
+    "owner": "c" * 24,
 }
 STREAMS = "text/event-stream"
 OURS, THEIRS, KEEPER = "a" * 24, "b" * 24, "7" * 24

@@ -10,6 +10,7 @@ from services.gateway.http.routes import (
     devices,
     firmware,
     groups,
+    insight,
     organizations,
     own_devices,
     products,
@@ -29,6 +30,7 @@ ROUTES: tuple[Route, ...] = (
     *own_devices.ROUTES,
     *firmware.ROUTES,
     *groups.ROUTES,
+    *insight.ROUTES,
     *system.ROUTES,
     *questions.ROUTES,
 )
