@@ -30,7 +30,8 @@ SESSION_WORDS = ("on", "again", "off")
 class Entry(NamedTuple):
     """``word``: ``on`` and ``again`` (a newer connection in place of an older one) with gateway, epoch, session, since
     when in microseconds, protocol and address; ``off`` with gateway, epoch, session, reason and seconds; ``runs`` with
-    gateway, epoch, session, product, version and text; ``error`` with kind, text, count and version."""
+    gateway, epoch, session, product, version and text; ``lets`` with whether its application lets it be updated, and
+    whether that is overruled; ``error`` with kind, text, count and version."""
 
     position: int
     at: int
@@ -67,6 +68,10 @@ def _reported(event: g.FirmwareReported) -> tuple[Any, ...]:
     return "runs", *_session(event), event.reported_product, event.version, event.text
 
 
+def _declared(event: g.UpdatesDeclared) -> tuple[Any, ...]:
+    return "lets", event.enabled, event.forced
+
+
 def _erred(event: Any) -> tuple[Any, ...]:
     error = erred(event)
     assert error is not None
@@ -78,6 +83,7 @@ _ABOUT: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
     g.SessionReplaced: _connected,
     g.DeviceDisconnected: _disconnected,
     g.FirmwareReported: _reported,
+    g.UpdatesDeclared: _declared,
     g.DeviceErred: _erred,
     g.DeviceMisbehaved: _erred,
     g.FunctionCalled: _erred,

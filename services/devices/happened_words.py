@@ -53,6 +53,10 @@ def _told(device_id: str, entry: Entry) -> tuple[str, dict[str, Any], str]:
             gateway, epoch, session, product, version, said = about
             data = {"product_id": product, "version": version, "text": said}
             event = g.FirmwareReported(device_id, entry.product_id, product, version, "", said, gateway, epoch, session)
+        case "lets":
+            enabled, forced = about
+            data = {"enabled": enabled, "forced": forced}
+            event = g.UpdatesDeclared(device_id, entry.product_id, enabled, forced, "", 0, 0)
         case _:
             kind, said, count, version = about
             data = {"kind": kind, "text": said, "count": count, "version": version}

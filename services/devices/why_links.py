@@ -102,6 +102,9 @@ def text(event: Any, who: str) -> str:
             return _of_updates(event)
         case d.DeviceLocked() | d.DeviceUnlocked() | d.DevelopmentMarked() | d.UpdateRetryAsked():
             return _of_targets(event, by)
+        case g.UpdatesDeclared():
+            overruled = ", which is overruled" if event.forced and not event.enabled else ""
+            return f"its application {'lets it be updated' if event.enabled else 'wants no update now'}{overruled}"
         case g.DeviceErred() | g.DeviceMisbehaved() | g.FunctionCalled():
             return _of_errors(event, by)
         case (

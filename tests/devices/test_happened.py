@@ -49,12 +49,14 @@ def test_what_gateways_saw_is_kept_the_newest_first() -> None:
         g.DeviceErred(A, P, "reset/panic", "panic", 2, 7, *S1),
         g.DeviceMisbehaved(A, P, "bad_payload", "{", 1, 7),
         g.FunctionCalled(A, P, "unlock", "timeout", 9, "", 7),
+        g.UpdatesDeclared(A, P, False, False, *S1),
         offline(),
     )
-    assert [entry.word for entry in found] == ["off", "error", "error", "error", "runs", "on"]
+    assert [entry.word for entry in found] == ["off", "lets", "error", "error", "error", "runs", "on"]
     assert {entry.product_id for entry in found} == {P}  # what it reports in quarantine is its product's, too
     assert [entry_object(A, entry)["text"] for entry in found] == [
         "went offline after 60 s: it was silent for longer than it had promised (DEV-7)",
+        "its application wants no update now",
         "its function unlock was called: timeout (DEV-9)",
         "broke the protocol, bad_payload: {",
         "reported an error, reset/panic, 2 times since it was told last: panic",
