@@ -101,8 +101,8 @@ def errors(
 
 def _print_errors(found: Mapping[str, Any]) -> None:
     console.print(_barred(("kind", "errors"), [(one["kind"], one["errors"]) for one in found["kinds"]]))
-    versions = [(_version(one["version"]), one.get("devices"), one["errors"]) for one in found["versions"]]
-    console.print(_barred(("version", "devices now", "errors"), versions))
+    versions = [(_version(one["version"]), one["errors"]) for one in found["versions"]]
+    console.print(_barred(("version", "errors"), versions))
     course = [(one.get("at") or one["day"], one["errors"]) for one in found["course"]]
     console.print(_barred(("from", "errors"), course))
 
