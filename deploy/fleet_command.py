@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deploy import insight_command
 from deploy.paged import pages
 from deploy.wide import people_console
 from services.devices import fleet_queries, listing, past_changes
@@ -35,6 +36,9 @@ from shared.settings import Settings
 from shared.store.open import open_existing
 
 app = typer.Typer(help="A product's fleet, now and as it was at a past moment.", no_args_is_help=True)
+app.command("errors")(insight_command.errors)
+app.command("usage")(insight_command.usage)
+app.command("questions")(insight_command.answers)
 console = people_console(markup=False)
 notes = Console(stderr=True)
 

@@ -17,13 +17,14 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from deploy import bulk_command, import_command, simulate_command
+from deploy import bulk_command, import_command, insight_command, simulate_command
 from deploy.running import DataFolder, Process
 from deploy.story import NotAsPromised, Story
 from shared.errors import Refused, Unavailable
 from shared.settings import Settings
 
 devices = typer.Typer(help="Devices, simulated ones among them.", no_args_is_help=True)
+devices.command("timeline")(insight_command.timeline)
 console = Console()
 READY_S = 90.0
 WATCH_S = 20.0

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from services.devices.attempts import ATTEMPTS
 from services.devices.attribute_view import ATTRIBUTES
 from services.devices.details import DETAILS
+from services.devices.errors import DEVICE_ERRORS, ERRORS
+from services.devices.fates import FATES
 from services.devices.fleet import FLEET
 from services.devices.gateways import GATEWAYS
 from services.devices.group_view import GROUPS_VIEW
+from services.devices.happened import HAPPENED
 from services.devices.import_job import ImportJob
 from services.devices.import_views import IMPORT_PROBLEMS, IMPORTS
 from services.devices.misbehaviours import MISBEHAVIOURS
@@ -18,6 +21,7 @@ from services.devices.presence import Presence
 from services.devices.products import PRODUCTS
 from services.devices.quarantine import KnownProducts
 from services.devices.service import DevicesService
+from services.devices.usage import OWNERS, USAGE
 from shared.blobs import open_blobs
 from shared.bus.given import Given
 from shared.bus.host import ServiceHost
@@ -47,6 +51,12 @@ VIEWS = (
     GROUPS_VIEW,
     IMPORTS,
     IMPORT_PROBLEMS,
+    ERRORS,
+    DEVICE_ERRORS,
+    USAGE,
+    OWNERS,
+    HAPPENED,
+    FATES,
 )
 PAST_VIEWS = (FLEET, DETAILS, PRODUCTS)
 """What can be asked as of a past moment."""

@@ -408,7 +408,7 @@ def _step(state: Device, step: Step, device_id: str, product_id: int) -> Event |
         case ForgiveDevice():
             return DeviceQuarantined(device_id, product_id) if state.denied else None
         case RemoveDevice():
-            return DeviceRemoved(device_id, product_id)
+            return DeviceRemoved(device_id, product_id, state.owner_id)
         case LockDevice(version, flash):
             # a repeated "flash now" is a new wish; a repeated lock is none
             is_new = flash or version != state.locked_version

@@ -104,11 +104,16 @@ def locate(views: WorkerViews, text: object) -> dict[str, Any]:
 
 def statistics(views: WorkerViews, product_id: int) -> dict[str, Any]:
     """Counters of a product's devices, and of the versions that run on those which count as it, highest first."""
+    with views.read() as connection:
+        return read_statistics(views, connection, product_id)
+
+
+def read_statistics(views: WorkerViews, connection: sa.Connection, product_id: int) -> dict[str, Any]:
+    """The same, as this connection sees them."""
     counts = views.counts(FLEET)
     scopes = (devices_scope(product_id), versions_scope(product_id))
     query = sa.select(counts.c.scope, counts.c.item, counts.c.n).where(counts.c.scope.in_(scopes))
-    with views.read() as connection:
-        found = {(scope, item): n for scope, item, n in connection.execute(query)}
+    found = {(scope, item): n for scope, item, n in connection.execute(query)}
     devices = {
         name: found.get((devices_scope(product_id), name), 0)
         for name in ("total", "online", "quarantined", "development")

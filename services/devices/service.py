@@ -17,6 +17,8 @@ from services.devices import (
     attributes,
     bulk,
     claiming,
+    device_page,
+    error_queries,
     fleet_queries,
     grouping,
     impact,
@@ -25,6 +27,8 @@ from services.devices import (
     members,
     own_devices,
     past_changes,
+    questions,
+    usage_queries,
     why,
 )
 from services.devices.claiming import Claiming
@@ -184,7 +188,63 @@ class DevicesService:
 
     @rpc(expected_exceptions=FlotillaError)
     def statistics(self, product_id: int, as_of: str | None = None) -> dict[str, Any]:
+        if as_of is None:
+            return questions.statistics(self.views, product_id, self.clock())
         return answer(self.past, self.views, as_of, lambda views: fleet_queries.statistics(views, product_id))
+
+    @rpc(expected_exceptions=FlotillaError)
+    def questions(self, product_id: int, days: int = 30) -> dict[str, Any]:
+        return questions.answers(self.views, product_id, self.clock(), days)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def usage(self, product_id: int, since: str | None = None, until: str | None = None) -> dict[str, Any]:
+        return usage_queries.usage(self.views, product_id, self.clock(), since, until)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def device_usage(
+        self, product_id: int, device_id: str, since: str | None = None, until: str | None = None
+    ) -> dict[str, Any]:
+        return usage_queries.device_usage(self.views, product_id, device_id, self.clock(), since, until)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def owner_usage(
+        self, product_id: int, owner_id: str, since: str | None = None, until: str | None = None
+    ) -> dict[str, Any]:
+        return usage_queries.owner_usage(self.views, product_id, owner_id, self.clock(), since, until)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def using_customers(
+        self,
+        product_id: int,
+        days: int = 30,
+        active: bool | None = None,
+        after: str | None = None,
+        per_page: int = 25,
+    ) -> dict[str, Any]:
+        owners = self._owners(product_id)
+        return usage_queries.customers(self.views, product_id, self.clock(), owners, days, active, after, per_page)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def error_rates(self, product_id: int, since: str, version: int | None = None) -> dict[str, Any]:
+        return error_queries.error_rates(self.views, product_id, since, version, self.clock())
+
+    @rpc(expected_exceptions=FlotillaError)
+    def errors(
+        self,
+        product_id: int,
+        step: str = "hour",
+        since: str | None = None,
+        until: str | None = None,
+        kind: str | None = None,
+        version: int | None = None,
+    ) -> dict[str, Any]:
+        return error_queries.errors(self.views, product_id, self.clock(), step, since, until, kind, version)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def erring_devices(
+        self, product_id: int, day: str | None = None, after: str | None = None, per_page: int = 25
+    ) -> dict[str, Any]:
+        return error_queries.erring_devices(self.views, product_id, self.clock(), day, after, per_page)
 
     @rpc(expected_exceptions=FlotillaError)
     def changes(
@@ -196,6 +256,21 @@ class DevicesService:
     @rpc(expected_exceptions=FlotillaError)
     def why(self, product_id: int, device_id: str) -> dict[str, Any]:
         return why.why(self.streams.store, self.views, self._emails(product_id), product_id, device_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def timeline(self, product_id: int, device_id: str, after: str | None = None, per_page: int = 25) -> dict[str, Any]:
+        emails = self._emails(product_id)
+        return device_page.timeline(self.streams.store, self.views, emails, product_id, device_id, after, per_page)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_updates(self, product_id: int, device_id: str) -> dict[str, Any]:
+        return device_page.updates(self.views, product_id, device_id)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def list_sessions(
+        self, product_id: int, device_id: str, after: str | None = None, per_page: int = 25
+    ) -> dict[str, Any]:
+        return device_page.list_sessions(self.views, product_id, device_id, after, per_page)
 
     @rpc(expected_exceptions=FlotillaError)
     def set_key(

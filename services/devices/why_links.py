@@ -102,6 +102,21 @@ def text(event: Any, who: str) -> str:
             return _of_updates(event)
         case d.DeviceLocked() | d.DeviceUnlocked() | d.DevelopmentMarked() | d.UpdateRetryAsked():
             return _of_targets(event, by)
+        case g.UpdatesDeclared():
+            overruled = ", which is overruled" if event.forced and not event.enabled else ""
+            return f"its application {'lets it be updated' if event.enabled else 'wants no update now'}{overruled}"
+        case g.DeviceErred() | g.DeviceMisbehaved() | g.FunctionCalled():
+            return _of_errors(event, by)
+        case (
+            d.DeviceTokenReplaced()
+            | d.DeviceKeySet()
+            | d.DeviceCertificateSet()
+            | d.DeviceProvisioned()
+            | d.DeviceDescribed()
+            | d.DeviceGrouped()
+            | d.AttributesDesired()
+        ):
+            return _of_details(event, by)
         case d.DeviceClaimed() | d.DeviceUnclaimed() | g.ClaimPresented() | g.ClaimOpened() | t.TransferAccepted():
             return _of_owners(event, by)
         case _:
@@ -129,6 +144,35 @@ def _of_membership(event: Any, by: str) -> str:
         case d.DeviceRemoved():
             return f"removed from product {event.product_id}{by}; its history stays (DEV-8)"
     return type(event).__name__
+
+
+def _of_errors(event: Any, by: str) -> str:
+    match event:
+        case g.FunctionCalled():
+            return f"its function {event.function} was called{by}: {event.outcome.replace('_', ' ')} (DEV-9)"
+        case _:
+            times = "" if event.count == 1 else f", {event.count} times since it was told last"
+            what = "reported an error" if isinstance(event, g.DeviceErred) else "broke the protocol"
+            return f"{what}, {event.kind}{times}{f': {event.text}' if event.text else ''}"
+
+
+def _of_details(event: Any, by: str) -> str:
+    match event:
+        case d.DeviceTokenReplaced():
+            return f"got a new token{by}"
+        case d.DeviceKeySet():
+            first = ", the first that it showed" if event.first_use else ""
+            return f"its key was set{by} ({event.algorithm}){first}"
+        case d.DeviceCertificateSet():
+            return f"its client certificate was set{by}"
+        case d.DeviceProvisioned():
+            return "it provisioned itself"
+        case d.DeviceDescribed():
+            return f"described{by}: named {event.name!r}"
+        case d.DeviceGrouped():
+            return f"put into {', '.join(event.groups) or 'no group'}{by} (DEV-6)"
+        case _:
+            return f"attributes are desired of it{by} (MQU-4)"
 
 
 def _of_owners(

@@ -63,10 +63,11 @@ class DeviceDenied(Event, frozen=True):
 
 
 class DeviceRemoved(Event, frozen=True):
-    """It left the product; its history stays (DEV-8). Its token stops working."""
+    """It left the product; its history stays (DEV-8). Its token stops working. ``owner_id``: whose it was till then."""
 
     device_id: Hex24
     product_id: ProductNumber
+    owner_id: Hex24 | None = None
 
 
 class DeviceDescribed(Event, frozen=True):

@@ -33,6 +33,7 @@ from shared.events.fields import (
 GatewayName = Annotated[str, Text(64, 1, r"[a-z0-9][a-z0-9_-]*")]
 Address = Annotated[str, Text(64)]
 FunctionName = Annotated[str, Text(64)]
+ErrorKind = Annotated[str, Text(64, 3, r"[a-z0-9_]+/[a-z0-9_.-]+")]
 
 
 class GatewayStarted(Event, frozen=True):
@@ -204,7 +205,7 @@ class ClaimOpened(Event, frozen=True):
 
 class FunctionCalled(Event, frozen=True):
     """A call of a function of the device is over. ``caller`` is the account or customer that called, empty if it was
-    none."""
+    none; ``version`` the firmware that the device had reported, as far as the gateway knew."""
 
     device_id: Hex24
     product_id: ProductNumber | None
@@ -221,6 +222,7 @@ class FunctionCalled(Event, frozen=True):
     ]
     duration_ms: Count
     caller: Annotated[str, Text(64)]
+    version: ReportedVersion | None = None
 
 
 class FlashAsked(Event, frozen=True):
@@ -335,13 +337,55 @@ class UpdateFailed(Event, frozen=True):
 
 
 class DeviceMisbehaved(Event, frozen=True):
-    """It broke the protocol; at most one a kind and minute, with the count since the last."""
+    """It broke the protocol; at most one a kind and minute, with the count since the last. ``version`` is the firmware
+    that it had reported, as far as the gateway knew."""
 
     device_id: Hex24
     product_id: ProductNumber | None
     kind: Annotated[str, Text(64, 1)]
     text: Annotated[str, Text(256)]
     count: Count
+    version: ReportedVersion | None = None
+
+
+class DeviceErred(Event, frozen=True):
+    """The device says that something went wrong with it: it started anew because of a fault (``reset/…``), or its
+    application published an event that is named as an error (``app/…``). At most one a kind and minute, with the count
+    since the last. ``version`` is the firmware that it had reported, ``text`` what it said."""
+
+    device_id: Hex24
+    product_id: ProductNumber
+    kind: ErrorKind
+    text: Annotated[str, Text(256)]
+    count: Count
+    version: ReportedVersion | None
+    gateway: GatewayName
+    epoch: Count
+    session: Count
+
+
+class DeviceUsage(Event, frozen=True):
+    """What one device did since it was told of last: events that it published, calls of its functions, reads of its
+    variables, sessions that began, and for how long it was connected. ``owner_id``: whose it was then."""
+
+    device_id: Hex24
+    owner_id: Hex24 | None
+    events: Count
+    calls: Count
+    reads: Count
+    sessions: Count
+    connected_s: Count
+
+
+class UsageCounted(Event, frozen=True):
+    """How devices of a product were used on a day (UTC), told by its beginning: to be added to what was told before.
+    What a gateway that died had not told yet is lost."""
+
+    product_id: ProductNumber
+    day: Moment
+    devices: Annotated[list[DeviceUsage], Items(200)]
+    gateway: GatewayName
+    epoch: Count
 
 
 class DevicePublished(Event, frozen=True):

@@ -45,7 +45,7 @@ class Draft:
         draft must find position and epoch where they were. Raises what keeps an event from being decoded or folded.
         """
         content = self._content
-        events = content.decode_all(recorded)
+        events, recorded = content.view.divided(content.decode_all(recorded), recorded)
         touched = list(content.view.touched(events, recorded))
         known = content.known
         if not known.complete:

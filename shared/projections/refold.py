@@ -97,12 +97,13 @@ def _keys(live: ViewRunner, recorded: Recorded) -> list[Key]:
 
 
 def _keys_of(view: View, event: Any, recorded: Recorded) -> list[Key]:
-    [keys] = view.touched([event], [recorded])
-    return list(map(tuple, keys))
+    touched = view.touched(*view.divided([event], [recorded]))
+    return list(dict.fromkeys(key for keys in touched for key in keys))
 
 
-def _keys_among(view: View, touched: set[Key], event: Any, recorded: Recorded) -> list[Key]:
-    return [key for key in _keys_of(view, event, recorded) if key in touched]
+def _keys_among(view: View, touched: set[Key], part: Any, recorded: Recorded) -> list[Key]:
+    [keys] = view.touched([part], [recorded])
+    return [key for key in keys if key in touched]
 
 
 def _refuse(name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ import sqlalchemy as sa
 
 from shared.errors import Misuse
 from shared.projections.view import View
+from shared.times import micros as micros
+from shared.times import moment as moment
 
 SHADOW = "__new"
 GENERATION = 2**32
@@ -26,20 +28,8 @@ MAX_ERROR_CHARS = 2_000
 """Longest error text that is kept of a parked event."""
 
 _Made = TypeVar("_Made")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.decode
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970; raises ``TypeError`` for a datetime without a zone."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(number: int) -> datetime:
-    """The aware UTC datetime of ``micros``."""
-    return _EPOCH + timedelta(0, 0, number)
 
 
 def json_text(value: Any) -> str:

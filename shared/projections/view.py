@@ -37,6 +37,7 @@ class View:
     ``tally`` gives the counters that a row adds to, from its columns ``counted`` alone: rows that are alike in those
     are tallied once for all of them, so few different values there make it cheap. A list comes as a tuple.
     ``indexes`` serve queries that name a value of their first column: rows in which that is None are not in them.
+    ``parts``: what an event that tells of many rows is made into, and ``keys`` and ``fold`` take in place of it.
     ``by_envelope``: ``keys`` takes the envelope as well, ``keys(event, recorded)``. ``on_poison``: park an event that
     cannot be folded and go on, or stop there.
     """
@@ -53,6 +54,7 @@ class View:
     indexes: tuple[tuple[str, ...], ...] = ()
     on_poison: Literal["park", "stop"] = "park"
     by_envelope: bool = False
+    parts: Callable[[Any], Iterable[Any]] | None = None
     event_types: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +62,15 @@ class View:
             raise Misuse(f"view {self.name}: a tally needs the columns that it counts by")
         object.__setattr__(self, "event_types", frozenset(event.__name__ for event in self.events))
 
+    def divided(self, events: Sequence[Any], recorded: Sequence[Recorded]) -> tuple[Sequence[Any], Sequence[Recorded]]:
+        """What is folded for these events, each with its envelope."""
+        if self.parts is None:
+            return events, recorded
+        pairs = [
+            (part, envelope) for event, envelope in zip(events, recorded, strict=True) for part in self.parts(event)
+        ]
+        return [part for part, _ in pairs], [envelope for _, envelope in pairs]
+
     def touched(self, events: Sequence[Any], recorded: Sequence[Recorded]) -> Iterator[tuple[Key, ...]]:
-        """The keys of the rows that each of these events touches."""
+        """The keys of the rows that each of these events, or parts, touches."""
         return map(tuple, map(self.keys, events, recorded) if self.by_envelope else map(self.keys, events))

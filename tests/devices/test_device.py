@@ -239,6 +239,11 @@ def test_a_removal_forgets_what_the_team_decided():  # DEV-8
     assert evolve(busy, DeviceRemoved(ID, P)) == Device()
 
 
+def test_a_removal_says_whose_the_device_was():
+    owned = after(DeviceImported(ID, P, True), DeviceClaimed(ID, P, ADA))
+    assert change(owned, RemoveDevice()) == [DeviceRemoved(ID, P, ADA)]
+
+
 def test_repeating_any_command_after_its_events_adds_nothing_but_a_second_flash():
     commands: list[Command] = [ImportDevice(ID, P, True), QuarantineDevice(ID, P)]
     for state in (Device(), MEMBER, QUARANTINED, DENIED):

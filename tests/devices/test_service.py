@@ -296,7 +296,8 @@ def test_the_numbers_of_a_product_are_counted(platform: Any):
     platform.record(
         "connection-a.1-1", connected(A), reported(A, P, P, 9), reported(B, P, P, 10), reported(C, None, 6, 2)
     )
-    assert platform.call("statistics", product_id=P) == {
+    found = platform.call("statistics", product_id=P)
+    assert {name: found[name] for name in ("devices", "firmware")} == {
         "devices": {"total": 3, "online": 1, "quarantined": 0, "development": 1},
         "firmware": [{"version": 10, "device_count": 1}, {"version": 9, "device_count": 1}],
     }

@@ -270,7 +270,7 @@ def test_a_gateway_that_stops_leaves_every_session_and_its_epoch_ended(
     run(scenario)
     streams = {recorded.stream for recorded in store.read_all().events if recorded.stream.startswith("connection-a.1-")}
     facts = [event for stream in sorted(streams) for event in events_of(stream)]
-    assert [type(event) for event in facts] == [g.DeviceConnected, g.DeviceDisconnected]
+    assert [type(event) for event in facts] == [g.DeviceConnected, g.DeviceDisconnected, g.UsageCounted]
     assert events_of("gateway-a")[-1] == g.GatewayStopped("a", 1)
     assert store.read_all().events[-1].type == "GatewayStopped"
 

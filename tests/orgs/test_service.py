@@ -408,6 +408,20 @@ def test_a_customer_is_found_by_name_and_by_nobody_elses_team(platform: Platform
         assert platform.ask("owners_named", **asked) == {"owner_ids": []}
 
 
+def test_customers_are_counted_of_the_product_itself_and_of_all_products(platform: Platform) -> None:
+    org, email = platform.organization(), platform.address()
+    product, other = platform.product(org["id"], "One"), platform.product(org["id"], "Two")
+    for place in ({"product_id": product["id"]}, {"org_id": org["id"]}):
+        platform.ask("create_customer", email=platform.address(), password="correct horse", **place)
+    platform.ask("create_customer", product_id=product["id"], email=email, password="correct horse")
+    assert platform.ask("count_customers", product_id=product["id"]) == {"total": 3}
+    assert platform.ask("count_customers", product_id=other["id"]) == {"total": 1}
+    platform.ask("delete_customer", product_id=product["id"], email=email)
+    assert platform.ask("count_customers", product_id=product["id"]) == {"total": 2}
+    with pytest.raises(NotFound):
+        platform.ask("count_customers", product_id=9)
+
+
 def test_the_products_of_an_organization_are_listed_by_number_and_no_others(platform: Platform) -> None:
     org, other = platform.organization(), platform.organization()
     made = [platform.product(org["id"], name) for name in ("B", "A")]

@@ -39,11 +39,14 @@ class DeviceMemory:
         "reported",
         "untold_from",
         "updates",
+        "version",
     )
 
     def __init__(self, device_id: str) -> None:
         self.device_id = device_id
         self.product_id: int | None = None
+        self.version: int | None = None
+        """The firmware that it reported, as far as a session here knew."""
         self.updates = Updates(device_id)
         self.conduct = Conduct()
         self.reported: Reported | None = None

@@ -13,9 +13,11 @@ from services.gateway.devices.calls import (
     FlashFile,
     FunctionCall,
     Question,
+    VariableRead,
 )
 from services.gateway.devices.effects import Answer, Now
 from services.gateway.devices.sessions import Sessions
+from services.gateway.devices.usage import Usage
 from shared.context import Context
 from shared.errors import Refused
 from shared.events.gateway import FlashAsked, FunctionCalled
@@ -48,6 +50,11 @@ class Around(Protocol):
     def now(self) -> Now: ...
 
     def note(self, kind: str) -> None: ...
+
+    @property
+    def usage(self) -> Usage:
+        """Counts how devices are used."""
+        ...
 
     def record(self, event: object, actor: str = "system:gateway", *, context: Context | None = None) -> None: ...
 
@@ -84,8 +91,12 @@ class Questions:
             fate = OUTCOMES.get(refused.code, "failed")
             raise
         finally:
-            if isinstance(question, FunctionCall):
-                self._called(device_id, question, fate, begun, context)
+            match question:
+                case FunctionCall():
+                    self._around.usage.called(device_id)
+                    self._called(device_id, question, fate, begun, context)
+                case VariableRead():
+                    self._around.usage.read(device_id)
         return answer
 
     async def _ask(
@@ -150,6 +161,7 @@ class Questions:
                 fate,
                 max(0, int((self._around.now().s - begun.s) * 1_000)),
                 caller[:CALLER_CHARACTERS] if kind in PEOPLE else "",
+                None if session is None else session.memory.version,
             ),
             actor,
             context=context,

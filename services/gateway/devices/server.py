@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from math import ceil
 from typing import Any, Protocol
@@ -25,11 +25,12 @@ from services.gateway.devices.sessions import Sessions
 from services.gateway.devices.subscriptions import EventSubscriptions, Reader
 from services.gateway.devices.throttle import AdmissionLimits
 from services.gateway.devices.transfers import TransferLimits, Transfers
+from services.gateway.devices.usage import Usage
 from services.gateway.epochs import Port
 from shared.clock import Clock
 from shared.context import Context
 from shared.errors import Unavailable
-from shared.events.gateway import DeviceDisconnected
+from shared.events.gateway import DeviceConnected, DeviceDisconnected, SessionReplaced, UsageCounted
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class DeviceServer:
         self._facts = facts
         self._log = log
         self._clock = clock
+        self.usage = Usage(gateway, epoch, self.now())
         self.sessions = Sessions(self)
         self.subscriptions: EventSubscriptions[Reader] = EventSubscriptions(self.soon, self.counts)
         self.questions = Questions(self, self.sessions)
@@ -137,6 +139,7 @@ class DeviceServer:
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
+            self._tell_usage(self.usage.rest(self.now(), self.directory.device))
         await self.images.close()
 
     def _unique(self) -> list[ProtocolListener]:
@@ -161,6 +164,7 @@ class DeviceServer:
         self.sessions.sweep(now)
         self.transfers.sweep(now.s)
         self._tell_ends()
+        self._tell_usage(self.usage.due(now, self.directory.device))
         self._sweeping = self.loop.call_later(SWEEP_S, self._sweep)
 
     # -- for connections ------------------------------------------------------------------------------------------
@@ -180,9 +184,12 @@ class DeviceServer:
     def store(self, device_id: str, effect: Record | Store) -> Stored:
         """Record a fact, or log a published event, of this device; done when it is durable."""
         if isinstance(effect, Store):
+            self.usage.published(device_id)
             done = self._log.publish(effect.event)
         else:
             done = self._facts.record(effect.event, actor=f"device:{device_id}")
+            if isinstance(effect.event, DeviceConnected | SessionReplaced):
+                self.usage.began(device_id, self.loop.time())
             if isinstance(effect.event, DeviceDisconnected):
                 done.add_done_callback(partial(self._end_stored, effect.event))
         done.add_done_callback(self._stored)
@@ -206,6 +213,14 @@ class DeviceServer:
         untold, self._untold_ends = self._untold_ends, []
         for event in untold:
             self.store(event.device_id, Record(event))
+
+    def _tell_usage(self, counted: Iterator[UsageCounted]) -> None:
+        try:
+            for fact in counted:
+                self.record(fact)
+        except Exception as error:  # sessions end in order, and sweeps go on, without it
+            self.note("lost_usage")
+            log.error("some usage is not counted: %r", error, exc_info=not isinstance(error, Unavailable))
 
     def cannot_admit(self, error: Unavailable, now: Now) -> None:
         """A device was refused because the directory cannot be read; told to the log once a minute, for a whole fleet
@@ -235,6 +250,7 @@ class DeviceServer:
     def ended(self, device_id: str) -> None:
         """The device's session is over."""
         self.questions.ended(device_id)
+        self.usage.ended(device_id, self.loop.time())
         self.transfers.leave(device_id, self.now().s)
 
     def _granted(self, device_id: str) -> None:

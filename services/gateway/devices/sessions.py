@@ -186,7 +186,8 @@ class Sessions:
             self._around.record(ended, f"device:{device_id}")
 
     def _misbehaved(self, memory: DeviceMemory, kind: str, text: str, now: Now) -> None:
-        event = memory.conduct.noted(memory.device_id, memory.product_id, kind, text, b"", now.s, HOUR_S)
+        about = (memory.device_id, memory.product_id)
+        event = memory.conduct.noted(*about, kind, text, b"", now.s, HOUR_S, memory.version)
         if event is not None:
             self._around.record(event)
 

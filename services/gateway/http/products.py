@@ -96,7 +96,15 @@ def _with_release(call: Call, product: dict[str, Any]) -> dict[str, Any]:
 
 
 async def read_statistics(call: Call) -> Any:
-    """Customers, usage and errors are empty until something counts them."""
-    empty = {"customers": {"total": 0, "with_device": 0, "active": 0}, "usage": [], "errors": []}
+    """Customers, usage and errors are of the present: of a past moment they are empty."""
     product_id = call.product.product_id
+    if call.query.get("as_of") is None:
+        return await _present_statistics(call, product_id)
+    empty = {"customers": {"total": 0, "with_device": 0, "active": 0}, "usage": [], "errors": []}
     return await past.ask(call, "devices", "statistics", lambda counted: {**empty, **counted}, product_id=product_id)
+
+
+async def _present_statistics(call: Call, product_id: int) -> Any:
+    counted = await call.ask("devices", "statistics", product_id=product_id)
+    customers = await call.ask("orgs", "count_customers", product_id=product_id)
+    return {**counted, "customers": {**customers, **counted["customers"]}}

@@ -44,6 +44,10 @@ class CustomerCalls(Edge):
         mine = {row["customer_id"]: codes[row["email"]] for row in rows if row["email"] in codes}
         return customer_page.page_object(rows, devices, mine, page, per_page, total)
 
+    @rpc(expected_exceptions=FlotillaError)
+    def count_customers(self, product_id: int) -> dict[str, Any]:
+        return {"total": customer_queries.count(self.views, product_id)}
+
     @rpc(expected_exceptions=FlotillaError, sensitive_arguments="password")
     def create_customer(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from services.orgs.customers.customer_views import CUSTOMERS
+from services.orgs.customers.customer_views import CUSTOMERS, SCOPE, place_item
 from services.orgs.views import ACCOUNTS, MEMBERS, PRODUCTS
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound, Refused
@@ -24,8 +24,13 @@ def page(views: WorkerViews, product_id: int, number: int, per_page: int) -> tup
         theirs = _of_product(views, connection, product_id)
         newest = sa.select(table).where(theirs).order_by(table.c.created_at.desc(), table.c.customer_id)
         rows = connection.execute(newest.offset((number - 1) * per_page).limit(per_page)).mappings()
-        total = connection.execute(sa.select(sa.func.count()).select_from(table).where(theirs)).scalar_one()
-        return [dict(row) for row in rows], total
+        return [dict(row) for row in rows], _count(views, connection, product_id)
+
+
+def count(views: WorkerViews, product_id: int) -> int:
+    """How many customers the page has. Raises ``NotFound``."""
+    with views.read() as connection:
+        return _count(views, connection, product_id)
 
 
 def owners(views: WorkerViews, product_id: int, owner_ids: Sequence[str]) -> dict[str, Row]:
@@ -59,11 +64,23 @@ def linked(views: WorkerViews, account_id: str, position: Position) -> list[str]
         return list(connection.execute(sa.select(table.c.customer_id).where(table.c.owner_id == account_id)).scalars())
 
 
-def _of_product(views: WorkerViews, connection: sa.Connection, product_id: int) -> sa.ColumnElement[bool]:
-    """A condition: customers of the product itself, and those of all products of its organization."""
-    products, table = views.table(PRODUCTS), views.table(CUSTOMERS)
+def _count(views: WorkerViews, connection: sa.Connection, product_id: int) -> int:
+    counts, org_id = views.counts(CUSTOMERS), _org_of(views, connection, product_id)
+    places = [place_item(org_id, None), place_item(org_id, product_id)]
+    query = sa.select(counts.c.n).where(counts.c.scope == SCOPE, counts.c.item.in_(places))
+    return sum(connection.execute(query).scalars())
+
+
+def _org_of(views: WorkerViews, connection: sa.Connection, product_id: int) -> str:
+    products = views.table(PRODUCTS)
     org_id = connection.execute(sa.select(products.c.org_id).where(products.c.product_id == product_id)).scalar()
     if org_id is None:
         raise NotFound("Product not found.")
+    return str(org_id)
+
+
+def _of_product(views: WorkerViews, connection: sa.Connection, product_id: int) -> sa.ColumnElement[bool]:
+    """A condition: customers of the product itself, and those of all products of its organization."""
+    table, org_id = views.table(CUSTOMERS), _org_of(views, connection, product_id)
     of_all = sa.and_(table.c.org_id == org_id, table.c.product_id.is_(None))
     return sa.or_(table.c.product_id == product_id, of_all)

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.events.customers import CustomerCreated, CustomerDeleted
 from shared.events.orgs import TokenIssued
-from shared.projections.view import Key, Row, View
+from shared.projections.view import Counter, Key, Row, View
 from shared.store.port import Recorded
 
 
@@ -38,9 +38,22 @@ def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
     return None
 
 
+SCOPE = "customers"
+"""The scope of customers, by where they are."""
+
+
+def place_item(org_id: str, product_id: int | None) -> str:
+    """The counter of a product's own customers, or of those of all products of an organization."""
+    return f"org-{org_id}" if product_id is None else f"product-{product_id}"
+
+
+def _tally(row: Row) -> Iterable[Counter]:
+    yield SCOPE, place_item(row["org_id"], row["product_id"])
+
+
 CUSTOMERS = View(
     name="customers",
-    version=1,
+    version=2,
     key=("customer_id",),
     columns={
         "customer_id": str,
@@ -55,5 +68,7 @@ CUSTOMERS = View(
     events=(CustomerCreated, CustomerDeleted, TokenIssued),
     keys=_keys,
     fold=fold,
+    counted=("org_id", "product_id"),
+    tally=_tally,
     indexes=(("product_id", "created_at", "customer_id"), ("org_id", "created_at"), ("owner_id",)),
 )

@@ -24,7 +24,7 @@ from services.gateway.devices.mqtt.session import Session, Surroundings
 from services.gateway.entries import AuthorityEntry, DesiredEntry, DeviceEntry, ImageEntry, ProductEntry
 from shared.context import Context
 from shared.errors import NotFound, Unavailable
-from shared.events.gateway import DevicePublished
+from shared.events.gateway import DevicePublished, UsageCounted
 from shared.ids import digest
 from shared.targets import Membership
 from shared.times import iso
@@ -232,10 +232,12 @@ class FakeBlobs:
 
 
 class Recorder:
-    """Facts and log at once; with ``waits``, events become durable when the test says so."""
+    """Facts and log at once; with ``waits``, events become durable when the test says so. What is told of usage, at the
+    end of each server too, is kept apart."""
 
     def __init__(self) -> None:
         self.facts: list[object] = []
+        self.usage: list[UsageCounted] = []
         self.contexts: list[Context | None] = []
         self.published: list[DevicePublished] = []
         self.waits = False
@@ -244,8 +246,11 @@ class Recorder:
         self._changed = asyncio.Event()
 
     def record(self, event: object, *, actor: str, context: Context | None = None) -> asyncio.Future[None]:
-        self.facts.append(event)
-        self.contexts.append(context)
+        if isinstance(event, UsageCounted):
+            self.usage.append(event)
+        else:
+            self.facts.append(event)
+            self.contexts.append(context)
         return self._future()
 
     def publish(self, event: DevicePublished) -> asyncio.Future[None]:

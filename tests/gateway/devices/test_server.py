@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,10 +15,14 @@ from services.gateway.devices.mqtt.listener import MqttListener
 from services.gateway.devices.server import DeviceServer
 from services.gateway.epochs import Port
 from shared.clock import system_clock
-from shared.events.gateway import DeviceConnected, DeviceDisconnected
+from shared.events.gateway import DeviceConnected, DeviceDisconnected, DeviceUsage, UsageCounted
 
 DEVICE = "0123456789abcdef01234567"
 WAIT_S = 10.0
+
+
+def today() -> datetime:
+    return system_clock().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def ended(session: int) -> DeviceDisconnected:
@@ -48,6 +53,7 @@ def test_the_end_of_a_session_that_could_not_be_stored_is_recorded_again(
         await server.stop()
         assert {fact.session for fact in recorder.facts[2 : before + 1]} == {1}
         assert [fact.session for fact in recorder.facts[before:]] == [1, 3]  # and then no more
+        assert recorder.usage == [UsageCounted(1000, today(), [DeviceUsage(DEVICE, None, 0, 0, 0, 1, 0)], "a", 1)]
 
     async def bounded() -> None:
         async with asyncio.timeout(WAIT_S):

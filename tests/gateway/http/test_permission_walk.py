@@ -31,6 +31,7 @@ OTHERS = {
     "group": "lab",
     "key": "0" * 16,
     "hook": "a1" * 12,
+    "owner": "c" * 24,
 }
 STREAMS = "text/event-stream"
 OURS, THEIRS, KEEPER = "a" * 24, "b" * 24, "7" * 24

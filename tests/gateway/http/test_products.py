@@ -105,11 +105,12 @@ def test_statistics_have_the_whole_shape_of_the_contract(api: Any) -> None:
     counted = {
         "devices": {"total": 3, "online": 1, "quarantined": 0, "development": 1},
         "firmware": [{"version": 7, "device_count": 2}],
+        "usage": [{"day": "2030-01-01", "events": 3, "calls": 1}],
+        "errors": [{"kind": "reset/panic", "version": 7, "day": "2030-01-01", "count": 2}],
     }
-    api.bus.answers["devices.statistics"] = counted
+    api.bus.answers["devices.statistics"] = {**counted, "customers": {"with_device": 2, "active": 1}}
+    api.bus.answers["orgs.count_customers"] = {"total": 5}
     assert api.get("/v1/products/thermo/stats").json() == {
         **counted,
-        "customers": {"total": 0, "with_device": 0, "active": 0},
-        "usage": [],
-        "errors": [],
+        "customers": {"total": 5, "with_device": 2, "active": 1},
     }

@@ -129,5 +129,6 @@ _MATCHING: dict[str, list[str]] = {
     r"[A-Za-z0-9+/]+={0,2}": ["a2V5", "b3RoZXI="],
     r"[A-Za-z0-9_-]{43}": ["c" * 43, "h" * 43],
     r"[A-HJ-NP-Z2-9]{4}": ["AAAA", "BBBB"],
+    r"[a-z0-9_]+/[a-z0-9_.-]+": ["reset/panic", "app/dry"],
 }
 """Texts for each pattern that a field may have."""

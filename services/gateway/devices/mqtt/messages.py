@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from services.gateway.devices import errors
 from services.gateway.devices.attributes import TooManyAttributes
 from services.gateway.devices.effects import Now
 from services.gateway.devices.latest import RESERVED
@@ -97,6 +98,7 @@ def handle(session: Session, topic: str, payload: bytes, now: Now) -> Outcome:
 
 def _report(session: Session, outcome: Outcome, values: JsonObject, now: Now) -> None:
     outcome.facts += session.firmware.report(values, now.s)
+    session.memory.version = session.firmware.identity.version
     outcome.replan = True
 
 
@@ -108,6 +110,7 @@ def _publish(session: Session, outcome: Outcome, items: Iterable[Item], now: Now
             return
         if item.values is not None:
             session.remember(item, now)
+        _err(session, outcome, product_id, item, now)
         outcome.published.append(
             DevicePublished(
                 session.device_id,
@@ -122,6 +125,16 @@ def _publish(session: Session, outcome: Outcome, items: Iterable[Item], now: Now
                 session.firmware.identity.version,
             )
         )
+
+
+def _err(session: Session, outcome: Outcome, product_id: int, item: Item, now: Now) -> None:
+    """Record an event that is named as an error."""
+    error = errors.published(item.name, item.data)
+    if error is not None:
+        version = session.firmware.identity.version
+        about = (session.device_id, product_id, error, version, session.name)
+        fact = session.memory.conduct.erred(*about, now.s)
+        outcome.facts += [] if fact is None else [fact]
 
 
 def _event(session: Session, outcome: Outcome, name: str, payload: bytes, now: Now) -> None:

@@ -173,6 +173,7 @@ class Session:
     def start(self, connect: Connect, replaced_address: str | None, now: Now) -> list[Effect]:
         """The device is online: CONNACK and the fact."""
         product_id = self.memory.product_id = self.firmware.entry.membership.product_id
+        self.memory.version = self.firmware.identity.version
         self.memory.updates.know(self.firmware.entry, now.s)
         self.memory.updates.connected()
         self._plan()
@@ -277,8 +278,8 @@ class Session:
     def _note(self, effects: list[Effect], kind: str, text: str, sent: bytes, now: Now) -> None:
         self._around.counts[kind] += 1
         every_s = HOUR_S if kind == "too_fast" else TOLD_EVERY_S
-        product_id = self.memory.product_id
-        event = self.memory.conduct.noted(self.device_id, product_id, kind, text, sent, now.s, every_s)
+        about = (self.device_id, self.memory.product_id)
+        event = self.memory.conduct.noted(*about, kind, text, sent, now.s, every_s, self.memory.version)
         if event is not None:
             effects.append(Record(event))
 

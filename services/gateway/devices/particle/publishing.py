@@ -6,7 +6,9 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Literal
 
+from services.gateway.devices import errors
 from services.gateway.devices.effects import Ack, Now, Record, Store
+from services.gateway.devices.errors import Error
 from services.gateway.devices.limits import Bucket
 from services.gateway.devices.particle import coap, system_events
 from services.gateway.devices.particle.coap import CON, Message
@@ -39,10 +41,11 @@ class Publishing:
         self._flooding = False
         if reserved(event.name):
             heard = system_events.hear(session, event, now)
-            return self._stored_before(session, message, heard.facts, heard.log, heard.down, now)
+            facts = [*heard.facts, *_erred(session, heard.error, now)]
+            return self._stored_before(session, message, facts, heard.log, heard.down, now)
         if session.firmware.counted is None:  # DEV-4: it cannot act for a product
             session.count("events_of_no_product")
-        return self._stored_before(session, message, [], [event], [], now)
+        return self._stored_before(session, message, _erred(session, _error(event), now), [event], [], now)
 
     def stored(self, session: Session, ack: Ack) -> list[Effect]:
         """One of the events that an acknowledgement waits for is durable."""
@@ -98,6 +101,22 @@ class Publishing:
             self._inbox = None
         session.messages_out += len(ready)
         return [*ready]
+
+
+def _error(event: Event) -> Error | None:
+    """What an event of the application reports, if it is named as an error."""
+    if not event.name.startswith(errors.REPORTED):
+        return None
+    return errors.published(event.name, (event.data or b"").decode(errors="replace"))
+
+
+def _erred(session: Session, error: Error | None, now: Now) -> list[object]:
+    """The fact of an error that the device reports, if it counts as a product and it is time for one (DEV-4)."""
+    product_id, version = session.firmware.counted, session.firmware.identity.version
+    if error is None or product_id is None:
+        return []
+    fact = session.memory.conduct.erred(session.device_id, product_id, error, version, session.name, now.s)
+    return [] if fact is None else [fact]
 
 
 def _published(session: Session, event: Event, now: Now) -> DevicePublished | None:

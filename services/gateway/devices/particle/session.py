@@ -215,7 +215,9 @@ class Session:
         updates.connected()
         product, version = _defined(self.hello.product_id), _defined(self.hello.product_version)
         told = Identity(product, version, "", "" if version is None else str(version), True)
-        return [Record(event) for event in self.firmware.told(told, now.s)]
+        events = self.firmware.told(told, now.s)
+        self.memory.version = version
+        return [Record(event) for event in events]
 
     def replaced(self, now: Now) -> list[Effect]:
         """A newer connection of the device takes over: no going offline."""
@@ -318,8 +320,8 @@ class Session:
         """The device did what it may not: counted, and recorded now and then."""
         self.count(kind)
         every_s = HOUR_S if kind == "too_fast" else TOLD_EVERY_S
-        product_id = self.memory.product_id
-        event = self.memory.conduct.noted(self.device_id, product_id, kind, text, sent, now.s, every_s)
+        about = (self.device_id, self.memory.product_id)
+        event = self.memory.conduct.noted(*about, kind, text, sent, now.s, every_s, self.memory.version)
         return [] if event is None else [Record(event)]
 
     def _may_cause_facts(self, now: Now) -> None:

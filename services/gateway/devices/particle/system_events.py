@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from services.gateway.devices import errors
 from services.gateway.devices.effects import Now
+from services.gateway.devices.errors import Error
 from services.gateway.devices.particle.events import Event
 from services.gateway.devices.particle.told import FALSE, TRUE
 from shared.events.gateway import ClaimPresented
@@ -28,11 +30,12 @@ SAFE_MODE_SEEN = "spark/status/safe-mode"
 
 
 class Heard:
-    """What a system event causes: facts, events for the log, events for the device."""
+    """What a system event causes: facts, events for the log, events for the device; the error that it reports."""
 
-    __slots__ = ("down", "facts", "log")
+    __slots__ = ("down", "error", "facts", "log")
 
     def __init__(self) -> None:
+        self.error: Error | None = None
         self.facts: list[object] = []
         self.log: list[Event] = []
         self.down: list[Event] = []
@@ -93,10 +96,16 @@ def _chunk_size(session: Session, event: Event, _heard: Heard) -> None:
 
 def _safe_mode(session: Session, event: Event, heard: Heard) -> None:
     session.told.safe_mode = True
+    heard.error = errors.safe_mode(_text(session, event))
     heard.log.append(Event(SAFE_MODE_SEEN, event.data))
 
 
 def _shown(_session: Session, event: Event, heard: Heard) -> None:
+    heard.log.append(event)
+
+
+def _last_reset(session: Session, event: Event, heard: Heard) -> None:
+    heard.error = errors.reset(_text(session, event))
     heard.log.append(event)
 
 
@@ -143,7 +152,7 @@ _READERS: dict[str, Callable[[Session, Event, Heard], None]] = {
     "spark/hardware/max_binary": _max_binary,
     "spark/hardware/ota_chunk_size": _chunk_size,
     "spark/device/safemode": _safe_mode,
-    "spark/device/last_reset": _shown,
+    "spark/device/last_reset": _last_reset,
     "spark/device/diagnostics/update": _shown,
     "spark/device/app-hash": _shown,
     "spark/device/ota_result": _counted("late_update_results"),

@@ -10,6 +10,7 @@ from services.gateway.http.routes import (
     devices,
     firmware,
     groups,
+    insight,
     organizations,
     own_devices,
     products,
@@ -31,6 +32,7 @@ ROUTES: tuple[Route, ...] = (
     *firmware.ROUTES,
     *groups.ROUTES,
     *webhooks.ROUTES,
+    *insight.ROUTES,
     *system.ROUTES,
     *questions.ROUTES,
 )

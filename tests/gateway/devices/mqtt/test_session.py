@@ -13,7 +13,7 @@ from services.gateway.devices.mqtt.limits import MqttLimits
 from services.gateway.devices.mqtt.packets import Publish, decode
 from services.gateway.devices.mqtt.reader import Frame, FrameReader
 from shared.events.contracts import CONTRACTS
-from shared.events.gateway import DeviceMisbehaved, FirmwareReported
+from shared.events.gateway import DeviceErred, DeviceMisbehaved, FirmwareReported
 
 ME = "v1/devices/me/"
 
@@ -100,6 +100,16 @@ def test_names_of_the_platforms_own_events_are_not_a_devices(name: str, desk: An
     assert answer[4] == 0x87
     assert desk.published == []
     assert [fact.kind for fact in desk.facts if isinstance(fact, DeviceMisbehaved)] == ["reserved_name"]
+
+
+def test_an_event_that_is_named_as_an_error_is_counted_and_in_the_log(desk: Any) -> None:
+    desk.connect()
+    desk.up(ME + "events/error/pump", b"dry")
+    desk.up("v2/t", b'{"event":"error","data":"low"}')
+    desk.up("v2/t", b'{"event":"error","data":"low"}')
+    assert [event.name for event in desk.published] == ["error/pump", "error", "error"]
+    told = [fact for fact in desk.facts if isinstance(fact, DeviceErred)]
+    assert [(fact.kind, fact.text, fact.count) for fact in told] == [("app/pump", "dry", 1), ("app/error", "low", 1)]
 
 
 def test_published_events_keep_their_contract(desk: Any) -> None:

@@ -29,6 +29,7 @@ from shared.events.gateway import (
     ClaimPresented,
     DeviceConnected,
     DeviceDisconnected,
+    DeviceErred,
     DeviceMisbehaved,
     DevicePublished,
     FirmwareReported,
@@ -346,6 +347,22 @@ def test_names_of_the_platform_are_never_a_users_event(desk: Desk, name: str) ->
 def test_why_a_device_started_anew_is_in_the_log(desk: Desk) -> None:
     desk.connect().publish("spark/device/last_reset", b"panic, hard_fault", confirmable=False)
     assert (desk.published[0].name, desk.published[0].data) == ("spark/device/last_reset", "panic, hard_fault")
+    told = desk.last(DeviceErred)
+    assert (told.kind, told.text, told.version) == ("reset/panic.hard_fault", "panic, hard_fault", desk.memory.version)
+
+
+def test_a_start_that_is_no_fault_and_an_event_like_others_are_no_errors(desk: Desk) -> None:
+    desk.connect().publish("spark/device/last_reset", b"power_down", confirmable=False)
+    desk.publish("temperature", b"21", confirmable=False)
+    assert "DeviceErred" not in desk.kinds()
+
+
+def test_an_event_of_the_application_that_is_named_as_an_error_is_counted_and_in_the_log(desk: Desk) -> None:
+    desk.connect()
+    for _ in range(3):
+        desk.publish("error/pump", b"dry", confirmable=False)
+    assert [event.name for event in desk.published] == ["error/pump"] * 3
+    assert [(fact.kind, fact.text) for fact in desk.facts if isinstance(fact, DeviceErred)] == [("app/pump", "dry")]
 
 
 def test_what_a_device_says_of_itself_is_kept(desk: Desk) -> None:
