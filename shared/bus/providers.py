@@ -133,6 +133,10 @@ class WorkerViews:
         """The counters of a view."""
         return self._database.counts(view)
 
+    def members(self, view: View) -> sa.Table:
+        """The members of a view's sets."""
+        return self._database.members(view)
+
 
 class Views(DependencyProvider):  # type: ignore[misc]
     """Gives a worker its ``WorkerViews``."""

@@ -55,7 +55,7 @@ def test_a_rebuild_gives_the_same_bytes(make: Make, log: Log, database: Flaky) -
     assert database.digest(FLEET) == before
     assert told[0] == (7, 90)
     assert told[-1] == (90, 90)
-    assert _tables(database) == {"checkpoints", "projection_parked", "fleet", "fleet_counts"}
+    assert _tables(database) == {"checkpoints", "projection_parked", "fleet", "fleet_counts", "fleet_members"}
 
 
 def test_a_rebuild_repairs_what_was_changed_by_hand(make: Make, log: Log, database: Flaky) -> None:
