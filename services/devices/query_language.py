@@ -93,7 +93,7 @@ _AGE = re.compile(r"(\d{1,7})(s|m|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def parse(text: str, now: datetime) -> Expression:
+def parse_query(text: str, now: datetime) -> Expression:
     """The expression of a query; ages are counted from ``now``. Raises ``Refused("invalid_request")``, whose detail has
     ``field`` and ``column``, the first being 1."""
     if len(text) > MAX_CHARS:

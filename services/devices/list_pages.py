@@ -1,0 +1,281 @@
+"""Pages of a list of devices, found with bounded work (DEV-6). Reads the view ``fleet``.
+
+Nothing here scans a fleet. Where an index finds few devices for a part of what is asked, the others are asked of these:
+the answer is exact, and so is its total. Else the order that was asked for is walked from the cursor on, and at most
+``LOOKED`` devices are looked at: where so few of them fit that the page does not get full, the answer has what was
+found and a cursor to go on with. Its total then comes from counters, as an upper bound, unless they know better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.devices.fleet import FLEET
+from services.devices.list_seeks import Seek, Seeks
+from services.devices.list_totals import Counters, counters
+from services.devices.listing import Cursor, Listing
+from services.devices.query_sql import Condition, columns_of, condition
+from services.devices.query_terms import EVERYTHING, AllOf, Expression, Term, conjuncts
+from shared.bus.providers import WorkerViews
+from shared.errors import Refused
+from shared.projections.tables import says
+from shared.projections.view import Row
+
+FEW = 4_000
+"""Devices of a part of an expression that are all looked at."""
+LOOKED = 4_000
+"""Devices that are looked at for one page of a walk."""
+LOOKED_FAR = 20_000
+"""The same for a page by number behind the first, which has to pass those before it."""
+SKIPPED = 100_000
+"""Devices of a list without conditions that a page by number may skip; behind them there are cursors."""
+CHUNK = 500
+TOO_FAR = "page: is too far to be counted to; go on from an earlier page with after, its meta.next."
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of rows, how many there are in all (at most so many, unless ``exact``), and the cursor of the next page
+    if there may be one."""
+
+    rows: Sequence[Row]
+    total: int
+    exact: bool
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of an order that one index has: by ``column`` and ID. ``inside`` are conditions of that index; ``rest`` is
+    what has to be asked of each device."""
+
+    column: str
+    inside: tuple[Condition, ...]
+    rest: Expression
+
+
+@dataclass(slots=True)
+class Walked:
+    """What a walk has found so far, and where it stopped; None: at the end."""
+
+    keys: list[Cursor] = field(default_factory=list)
+    stopped: Cursor | None = None
+
+
+def find(views: WorkerViews, connection: sa.Connection, listing: Listing) -> Found:
+    """The page that was asked for. Raises ``Refused("invalid_request")`` for a number that is too far."""
+    return _Search(views, connection, listing).page()
+
+
+class _Search:
+    """One question, on one connection."""
+
+    def __init__(self, views: WorkerViews, connection: sa.Connection, listing: Listing) -> None:
+        self._connection = connection
+        self._listing = listing
+        self._fleet = views.table(FLEET)
+        self._seeks = Seeks(views, listing.product_id)
+        self._counters: Counters = counters(views, connection, listing.product_id, listing.expression)
+        self._wanted = listing.per_page + 1
+        self._skipped = 0 if listing.cursor else (listing.page - 1) * listing.per_page
+
+    def page(self) -> Found:
+        listing = self._listing
+        if listing.expression == EVERYTHING and not listing.sort.some:
+            return self._plain()
+        seeks = self._seeks.of(listing.expression)
+        few = self._few(seeks)
+        return self._among(few) if few is not None else self._walk(seeks)
+
+    def _plain(self) -> Found:
+        """All devices in the order of an index."""
+        if self._skipped > SKIPPED and self._counters.total > SKIPPED:
+            raise Refused("invalid_request", TOO_FAR)
+        fleet = self._fleet
+        query = sa.select(fleet).where(*self._from_cursor(fleet.c, self._listing.sort.column))
+        query = query.where(fleet.c.product_id == self._listing.product_id)
+        query = query.order_by(*self._order(fleet.c, self._listing.sort.column)).limit(self._wanted)
+        rows = self._rows(query.offset(self._skipped) if self._skipped else query)
+        page = rows[: self._listing.per_page]
+        more = self._listing.encode(self._listing.place(page[-1])) if len(rows) > len(page) else None
+        return Found(page, self._counters.total, True, more)
+
+    def _few(self, seeks: Sequence[Seek]) -> Seek | None:
+        """The seek with the fewest devices, if those are few."""
+        if self._counters.total <= FEW:
+            return self._seeks.everything()
+        if not seeks:
+            return None
+        bounded = [sa.select(sa.literal(1)).select_from(seek.source.subquery()).limit(FEW + 1) for seek in seeks]
+        sizes = [sa.select(sa.func.count()).select_from(one.subquery()).scalar_subquery() for one in bounded]
+        size, number = min((size, number) for number, size in enumerate(self._connection.execute(sa.select(*sizes)).one()))
+        return seeks[number] if size <= FEW else None
+
+    def _among(self, seek: Seek) -> Found:
+        """Everything that fits among few devices, sorted here."""
+        fleet, listing = self._fleet, self._listing
+        query = sa.select(fleet.c.device_id, fleet.c[listing.sort.column].label("value")).where(
+            fleet.c.device_id.in_(seek.source),
+            fleet.c.product_id + 0 == listing.product_id,  # so that no index of the product is taken
+            condition(fleet.c, listing.expression),
+        )
+        found = [self._key(value, device_id) for device_id, value in self._connection.execute(query)]
+        ordered = [key for part in self._parts(found) for key in sorted(part, key=_place, reverse=listing.descending)]
+        rest = [key for key in ordered if self._is_behind(key)] if listing.cursor else ordered[self._skipped :]
+        more = rest[listing.per_page - 1] if len(rest) > listing.per_page else None
+        return Found(self._of(rest[: listing.per_page]), len(found), True, listing.encode(more) if more else None)
+
+    def _parts(self, keys: Sequence[Cursor]) -> tuple[list[Cursor], list[Cursor]]:
+        """Those that have what is sorted by, and those that have not."""
+        return [key for key in keys if key.value is not None], [key for key in keys if key.value is None]
+
+    def _is_behind(self, key: Cursor) -> bool:
+        cursor, listing = self._listing.cursor, self._listing
+        if cursor is None or (cursor.value is None) is not (key.value is None):
+            return cursor is None or key.value is None
+        return _place(key) < _place(cursor) if listing.descending else _place(key) > _place(cursor)
+
+    def _walk(self, seeks: Sequence[Seek]) -> Found:
+        listing, most = self._listing, LOOKED_FAR if self._skipped else LOOKED
+        by_id = next((seek for seek in seeks if seek.by_id), None) if listing.sort.column == "device_id" else None
+        walked = self._through(by_id, most) if by_id is not None else self._along(self._stretches(seeks), most)
+        if walked.stopped is not None and self._skipped and len(walked.keys) < self._skipped:
+            raise Refused("invalid_request", TOO_FAR)
+        keys = walked.keys[self._skipped :]
+        is_full = len(keys) > listing.per_page
+        more = keys[listing.per_page - 1] if is_full else walked.stopped
+        total = self._counters.exactly(listing.expression)
+        if total is None and more is None and listing.cursor is None:
+            total = len(walked.keys)
+        found = self._of(keys[: listing.per_page])
+        bound = self._counters.at_most(listing.expression) if total is None else total
+        return Found(found, bound, total is not None, listing.encode(more) if more else None)
+
+    # along an order
+
+    def _stretches(self, seeks: Sequence[Seek]) -> Iterator[Stretch]:
+        """From the cursor on."""
+        listing, fleet = self._listing, self._fleet
+        sort, cursor = listing.sort, listing.cursor
+        about = ("online", sort.column) if sort.column == "connected_at" else (sort.column,)
+        inside = tuple(one for seek in seeks if seek.column in about for one in seek.conditions or ())
+        if not sort.some:
+            yield Stretch(sort.column, inside, listing.expression)
+            return
+        if cursor is None or cursor.value is not None:
+            yield Stretch(sort.column, (says(fleet.c[sort.column]), *inside), listing.expression)
+        word = "name" if sort.column == "name_key" else "last_heard"
+        yield Stretch("device_id", (), AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
+
+    def _along(self, stretches: Iterator[Stretch], most: int) -> Walked:
+        walked = Walked()
+        for stretch in stretches:
+            looked = self._looked(stretch, most)
+            wanted = self._wanted + self._skipped - len(walked.keys)
+            for device_id, value in self._connection.execute(self._fitting(looked, stretch, wanted)):
+                walked.keys.append(self._key(value, device_id))
+            if len(walked.keys) == self._wanted + self._skipped:
+                return walked
+            walked.stopped = self._last(looked, stretch, most)
+            if walked.stopped is not None:
+                return walked
+        return walked
+
+    def _looked(self, stretch: Stretch, most: int) -> sa.Select[Any]:
+        """The next devices of a stretch, so many at most."""
+        fleet = self._fleet
+        names = {"device_id", stretch.column, self._listing.sort.column, *columns_of(stretch.rest)}
+        query = sa.select(*(fleet.c[name] for name in sorted(names)))
+        query = query.where(fleet.c.product_id == self._listing.product_id, *stretch.inside)
+        query = query.where(*self._from_cursor(fleet.c, stretch.column))
+        return query.order_by(*self._order(fleet.c, stretch.column)).limit(most)
+
+    def _fitting(self, looked: sa.Select[Any], stretch: Stretch, wanted: int) -> sa.Select[Any]:
+        """Those of them that fit, in their order; the walk ends where there are enough. SQLite gives them as the inner
+        query does, and would sort them all if it were asked to."""
+        inner = looked.subquery("looked")
+        query = sa.select(inner.c.device_id, inner.c[self._listing.sort.column].label("value"))
+        query = query.where(condition(inner.c, stretch.rest)).limit(wanted)
+        if self._connection.dialect.name == "sqlite":
+            return query
+        return query.order_by(*self._order(inner.c, stretch.column))
+
+    def _last(self, looked: sa.Select[Any], stretch: Stretch, most: int) -> Cursor | None:
+        """The last of them, if there may be more behind it."""
+        fleet = self._fleet
+        last = looked.with_only_columns(fleet.c.device_id, fleet.c[stretch.column]).limit(1).offset(most - 1)
+        found = self._connection.execute(last).one_or_none()
+        if found is None:
+            return None
+        has_value = stretch.column == self._listing.sort.column
+        return Cursor(found[1] if has_value else None, found[0])
+
+    # through the devices of a seek, by ID
+
+    def _through(self, seek: Seek, most: int) -> Walked:
+        fleet, listing = self._fleet, self._listing
+        walked, cursor = Walked(), listing.cursor
+        column = seek.source.selected_columns[0]
+        source = seek.source
+        if cursor is not None and isinstance(source, sa.Select):
+            source = source.where(column < cursor.device_id if listing.descending else column > cursor.device_id)
+        ids = source.order_by(column.desc() if listing.descending else column).limit(most)
+        looked = [device_id for (device_id,) in self._connection.execute(ids)]
+        wanted, rest = self._wanted + self._skipped, iter(looked)
+        while chunk := list(islice(rest, CHUNK)):
+            query = sa.select(fleet.c.device_id).where(
+                fleet.c.device_id.in_(chunk),
+                fleet.c.product_id + 0 == listing.product_id,
+                condition(fleet.c, listing.expression),
+            )
+            fitting = sorted(self._connection.execute(query).scalars(), reverse=listing.descending)
+            walked.keys += [Cursor(device_id, device_id) for device_id in fitting]
+            if len(walked.keys) >= wanted:
+                del walked.keys[wanted:]
+                return walked
+        walked.stopped = Cursor(looked[-1], looked[-1]) if len(looked) == most else None
+        return walked
+
+    # what all have in common
+
+    def _order(self, columns: Any, column: str) -> list[sa.ColumnElement[Any]]:
+        names = ("device_id",) if column == "device_id" else (column, "device_id")
+        return [columns[name].desc() if self._listing.descending else columns[name].asc() for name in names]
+
+    def _from_cursor(self, columns: Any, column: str) -> list[Condition]:
+        cursor = self._listing.cursor
+        if cursor is None or (cursor.value is None and column != "device_id"):
+            return []
+        if cursor.value is not None and column != self._listing.sort.column:
+            return []  # the cursor is in the stretch before
+        descending = self._listing.descending
+        if column == "device_id":
+            place: Any = columns.device_id
+            return [place < cursor.device_id if descending else place > cursor.device_id]
+        place = sa.tuple_(columns[column], columns.device_id)
+        last = sa.tuple_(sa.literal(cursor.value, columns[column].type), sa.literal(cursor.device_id))
+        return [place < last if descending else place > last]
+
+    def _key(self, value: Any, device_id: str) -> Cursor:
+        return self._listing.place({self._listing.sort.column: value, "device_id": device_id})
+
+    def _of(self, keys: Sequence[Cursor]) -> list[Row]:
+        """The rows of these, in their order."""
+        if not keys:
+            return []
+        query = sa.select(self._fleet).where(self._fleet.c.device_id.in_([key.device_id for key in keys]))
+        rows = {row["device_id"]: row for row in self._rows(query)}
+        return [rows[key.device_id] for key in keys]
+
+    def _rows(self, query: sa.Select[Any]) -> list[Row]:
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
+
+def _place(key: Cursor) -> tuple[Any, str]:
+    """Comparable among keys that have a value, and among those that have none."""
+    return key.value if key.value is not None else "", key.device_id
