@@ -163,7 +163,7 @@ class _Search:
         listing, fleet = self._listing, self._fleet
         sort, cursor = listing.sort, listing.cursor
         about = ("online", sort.column) if sort.column == "connected_at" else (sort.column,)
-        inside = tuple(one for seek in seeks if seek.column in about for one in seek.conditions or ())
+        inside = tuple(one for seek in seeks if seek.column in about for one in seek.conditions)
         if not sort.some:
             yield Stretch(sort.column, inside, listing.expression)
             return
@@ -220,9 +220,9 @@ class _Search:
     def _through(self, seek: Seek, most: int) -> Walked:
         fleet, listing = self._fleet, self._listing
         walked, cursor = Walked(), listing.cursor
-        column = seek.source.selected_columns[0]
-        source = seek.source
-        if cursor is not None and isinstance(source, sa.Select):
+        (source,) = seek.sources
+        column = source.selected_columns[0]
+        if cursor is not None:
             source = source.where(column < cursor.device_id if listing.descending else column > cursor.device_id)
         ids = source.order_by(column.desc() if listing.descending else column).limit(most)
         looked = [device_id for (device_id,) in self._connection.execute(ids)]

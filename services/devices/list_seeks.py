@@ -25,13 +25,18 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """``source`` selects ``device_id``. ``conditions`` are those of the index on view ``fleet``, None where it is of
-    something else; ``column`` is what they are about. ``by_id``: the index has them in the order of their IDs."""
+    """``sources`` select ``device_id``, all of them together. ``conditions`` are those
+    of the index on view ``fleet``, if there is one such; ``column`` is what they are about. ``by_id``: the index has them in the order of their IDs."""
 
-    source: sa.Select[Any] | sa.CompoundSelect[Any]
+    sources: tuple[sa.Select[Any], ...]
     column: str
-    conditions: tuple[Condition, ...] | None = None
+    conditions: tuple[Condition, ...] = ()
     by_id: bool = False
+
+    @property
+    def source(self) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        """All of them as one."""
+        return self.sources[0] if len(self.sources) == 1 else sa.union_all(*self.sources)
 
 
 class Seeks:
@@ -69,7 +74,7 @@ class Seeks:
         seeks = [seek for seek in found if seek is not None]
         if not seeks or len(seeks) < len(found):
             return None
-        return Seek(sa.union_all(*(seek.source for seek in seeks)), "")
+        return Seek(tuple(source for seek in seeks for source in seek.sources), "")
 
     def _term(self, term: Term) -> Seek | None:
         field, columns = FIELDS[term.field], self._fleet.c
@@ -83,7 +88,7 @@ class Seeks:
                 return self._group(term.values)
             case "owner":
                 owned = sa.select(columns.device_id).where(column.in_(term.values))  # type: ignore[union-attr]
-                return Seek(owned, field.column, by_id=len(term.values) == 1)
+                return Seek((owned,), field.column, by_id=len(term.values) == 1)
             case "id" | "number" | "moment":
                 return self._range(term, column)
             case "text" if term.field == "name":
@@ -99,7 +104,7 @@ class Seeks:
                 return self._by("online", (has_been, columns.online.is_(True)))
             was = self._by("online", (has_been, columns.online.is_(False)))
             never = self._by("connected_at", (columns.connected_at == NEVER,))
-            return Seek(sa.union_all(was.source, never.source), "")
+            return Seek((*was.sources, *never.sources), "")
         if not value or name == "forced":
             return None
         column = columns[FIELDS[name].column]
@@ -111,7 +116,7 @@ class Seeks:
         found = sa.select(members.c.device_id).where(
             members.c.scope == groups_scope(self._product_id), members.c.item.in_(names)
         )
-        return Seek(found, "groups", by_id=len(names) == 1)
+        return Seek((found,), "groups", by_id=len(names) == 1)
 
     def _range(self, term: Term, column: Any) -> Seek | None:
         field = FIELDS[term.field]
@@ -137,4 +142,4 @@ class Seeks:
     def _by(self, column: str, conditions: tuple[Condition, ...], *, by_id: bool = False) -> Seek:
         columns = self._fleet.c
         source = sa.select(columns.device_id).where(columns.product_id == self._product_id, *conditions)
-        return Seek(source, column, conditions, by_id)
+        return Seek((source,), column, conditions, by_id)

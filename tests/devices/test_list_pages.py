@@ -1,0 +1,218 @@
+"""Lists over generated fleets, expressions and orders, with bounds so low that every way to find a page is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.devices import list_pages, listing
+from services.devices.fleet import FLEET, NEVER, NOTHING
+from services.devices.list_pages import Found
+from services.devices.query_terms import FIELDS, AllOf, AnyOf, Expression, Not, Term, folded, holds
+from shared.bus.providers import WorkerViews
+from shared.context import Context
+from shared.projections.database import Database
+from shared.projections.folding import After, changes
+from shared.projections.rows import Rows
+from shared.projections.view import Row
+
+P, OTHER = 1000, 2000
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+BLANK: Row = {name: None for name in FLEET.columns} | {
+    "forced": False,
+    "quarantined": False,
+    "denied": False,
+    "development": False,
+    "name": "",
+    "name_key": "",
+    "notes": "",
+    "groups": [],
+    "flash_pending": False,
+    "shown_version": NOTHING,
+    "reported_text": "",
+    "online": False,
+    "connected_at": NEVER,
+    "update_failures": 0,
+}
+NAMES = ("", "Kettle", "kettle 2", "TEA_pot", "100%", "ärmel")
+GROUPS = ("a", "b", "a_b", "beta")
+
+
+class Fleet:
+    """Rows of the view, put there by hand."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url, "devices")
+        self.database.prepare([FLEET])
+        self.views = WorkerViews(self.database, None, Context.new("system:test", "test"))
+        self.rows: dict[str, Row] = {}
+        self._writer = Rows(self.database, self.database.tables(FLEET))
+
+    def become(self, rows: dict[str, Row]) -> None:
+        """Have these rows, and no others."""
+        stored = {(device_id,): row for device_id, row in self.rows.items()}
+        after: After = {(device_id,): row for device_id, row in rows.items()}
+        after |= {key: None for key in stored if key[0] not in rows}
+        with self.database.writing() as connection:
+            self._writer.write(connection, changes(FLEET, stored, after))
+        self.rows = rows
+
+    def page(self, after: str | None, **asked: Any) -> Found:
+        query = listing.Listing(P, asked["expression"], asked["sort"], asked["descending"], 1, asked["per_page"], None)
+        if after is not None:
+            sort = next(name for name, one in listing.SORTS.items() if one == asked["sort"])
+            cursor = listing.parse(P, {}, sort, asked["descending"], 1, 1, after, now=NOW).cursor
+            query = listing.Listing(P, query.expression, query.sort, query.descending, 1, query.per_page, cursor)
+        with self.views.read() as connection:
+            return list_pages.find(self.views, connection, query)
+
+
+@pytest.fixture(scope="module")
+def fleet(lasting_views_url: str) -> Iterator[Fleet]:
+    made = Fleet(lasting_views_url)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture(autouse=True)
+def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, bound in {"FEW": 3, "LOOKED": 5, "LOOKED_FAR": 12, "CHUNK": 2}.items():
+        monkeypatch.setattr(list_pages, name, bound)
+
+
+moments = st.integers(1, 4).map(lambda day: NOW - timedelta(days=day))
+versions = st.sampled_from([1, 7, 8])
+devices = st.builds(
+    lambda name, heard_at, connected_at, online, phase, **row: {
+        **BLANK,
+        **row,
+        "name": name,
+        "name_key": name.casefold(),
+        "last_heard_at": heard_at,
+        "connected_at": connected_at or NEVER,
+        "gateway": "a" if connected_at else None,
+        "epoch": 1 if connected_at else None,
+        "session": 1 if connected_at else None,
+        "online": bool(connected_at) and online,
+        "update_phase": phase,
+    },
+    name=st.sampled_from(NAMES),
+    heard_at=st.none() | moments,
+    connected_at=st.none() | moments,
+    online=st.booleans(),
+    phase=st.sampled_from([None, None, "failing", "updating"]),
+    product_id=st.sampled_from([P, P, P, OTHER]),
+    groups=st.lists(st.sampled_from(GROUPS), unique=True, max_size=2).map(sorted),
+    shown_version=st.sampled_from([NOTHING, 1, 7, 7, 8]),
+    locked_version=st.none() | versions,
+    owner_id=st.sampled_from([None, None, "anna", "bert"]),
+    development=st.booleans(),
+    quarantined=st.booleans(),
+    notes=st.sampled_from(["", "On the ROOF"]),
+)
+ids = st.integers(0, 40).map(lambda number: f"{number:024x}")
+fleets = st.dictionaries(ids, devices, max_size=30).map(
+    lambda rows: {device_id: {**row, "device_id": device_id} for device_id, row in rows.items()}
+)
+
+
+def term(name: str, operator: str, *values: Any) -> Term:
+    return Term(name, operator, tuple(folded(name, one) if isinstance(one, str) else one for one in values))  # type: ignore[arg-type]
+
+
+flags = st.builds(
+    term, st.sampled_from([name for name, one in FIELDS.items() if one.kind == "flag"]), st.just("="), st.booleans()
+)
+orders = st.sampled_from(["=", "<", "<=", ">", ">="])
+comparisons = st.one_of(
+    flags,
+    st.builds(term, st.sampled_from(["version", "locked"]), orders, versions),
+    st.builds(term, st.sampled_from(["last_heard", "connected"]), st.sampled_from(["<", "<=", ">", ">="]), moments),
+    st.builds(term, st.just("name"), st.sampled_from(["=", "contains", "starts_with"]), st.sampled_from(NAMES[1:])),
+    st.builds(term, st.just("name"), st.just("contains"), st.sampled_from(["e", "%", "_", "Ä"])),
+    st.builds(term, st.sampled_from(["notes", "text"]), st.just("contains"), st.sampled_from(["roof", "00f", "kett"])),
+    st.builds(term, st.just("id"), st.sampled_from(["contains", "starts_with"]), st.sampled_from(["1", "0" * 23, "0f"])),
+    st.builds(term, st.just("group"), st.sampled_from(["=", "contains", "starts_with"]), st.sampled_from(GROUPS)),
+    st.builds(term, st.just("owner"), st.just("="), st.sampled_from(["anna", "bert"])),
+    st.builds(term, st.sampled_from(["version", "locked", "last_heard", "name", "group", "owner"]), st.just("="), st.none()),
+    st.builds(term, st.just("group"), st.just("="), st.just("a"), st.just("beta")),
+    st.just(Term("group", "=", ())),
+)
+expressions: st.SearchStrategy[Expression] = st.recursive(
+    comparisons,
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(AllOf, st.lists(inner, max_size=3).map(tuple)),
+        st.builds(AnyOf, st.lists(inner, min_size=1, max_size=2).map(tuple)),
+    ),
+    max_leaves=5,
+)
+asked = st.fixed_dictionaries(
+    {
+        "expression": expressions | st.just(AllOf(())),
+        "sort": st.sampled_from(list(listing.SORTS.values())),
+        "descending": st.booleans(),
+        "per_page": st.integers(1, 4),
+    }
+)
+generated = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def fitting(rows: dict[str, Row], expression: Expression) -> list[Row]:
+    return [row for row in rows.values() if row["product_id"] == P and holds(expression, row)]
+
+
+def sorted_by(rows: list[Row], sort: listing.Sort, descending: bool) -> list[str]:
+    def place(row: Row) -> Any:
+        return row[sort.column], row["device_id"]
+
+    some = [row for row in rows if row[sort.column] or not sort.some]
+    none = [row for row in rows if not row[sort.column] and sort.some]
+    ordered = sorted(some, key=place, reverse=descending)
+    return [row["device_id"] for row in [*ordered, *sorted(none, key=lambda row: row["device_id"], reverse=descending)]]
+
+
+@generated
+@given(rows=fleets, query=asked)
+def test_the_pages_are_what_fits_in_its_order(fleet: Fleet, rows: dict[str, Row], query: dict[str, Any]):  # DEV-6
+    fleet.become(rows)
+    wanted = fitting(rows, query["expression"])
+    seen: list[str] = []
+    after: str | None = None
+    for _ in range(200):
+        page = fleet.page(after, **query)
+        assert page.total == len(wanted) if page.exact else page.total >= len(wanted)
+        assert len(page.rows) <= query["per_page"]
+        seen += [row["device_id"] for row in page.rows]
+        after = page.next
+        if after is None:
+            break
+    assert seen == sorted_by(wanted, query["sort"], query["descending"])
+
+
+@generated
+@given(data=st.data(), rows=fleets, query=asked)
+def test_who_does_not_change_is_seen_once_whatever_the_others_do(
+    fleet: Fleet, data: st.DataObject, rows: dict[str, Row], query: dict[str, Any]
+):  # DEV-6
+    fleet.become(rows)
+    steady = set(data.draw(st.lists(st.sampled_from(sorted(rows)), unique=True))) if rows else set()
+    seen: list[str] = []
+    after: str | None = None
+    for _ in range(200):
+        page = fleet.page(after, **query)
+        seen += [row["device_id"] for row in page.rows if row["device_id"] in steady]
+        after = page.next
+        if after is None:
+            break
+        others = data.draw(fleets) if len(seen) < 10 else {}
+        fleet.become({**others, **{device_id: rows[device_id] for device_id in steady}})
+    wanted = [row for row in fitting(rows, query["expression"]) if row["device_id"] in steady]
+    assert seen == sorted_by(wanted, query["sort"], query["descending"])
