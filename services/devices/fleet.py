@@ -302,8 +302,8 @@ def groups_scope(product_id: int) -> str:
 
 
 def states_scope(product_id: int) -> str:
-    """The scope of what else lists are filtered by: ``denied``, ``locked``, ``failing``, ``updating``, and ``version 7``
-    of all that show this version."""
+    """The scope of what else lists are filtered by: ``denied``, ``locked``, ``failing``, ``updating``, and of all that
+    show it, ``version 7``."""
     return f"product-{product_id}/state"
 
 

@@ -30,6 +30,8 @@ FEW = 4_000
 """Devices of a part of an expression that are all looked at."""
 LOOKED = 4_000
 """Devices that are looked at for one page of a walk."""
+GLANCE = 400
+"""Devices that are looked at first, in case many of them fit."""
 LOOKED_FAR = 20_000
 """The same for a page by number behind the first, which has to pass those before it."""
 SKIPPED = 100_000
@@ -79,6 +81,7 @@ class _Search:
         self._connection = connection
         self._listing = listing
         self._fleet = views.table(FLEET)
+        self._load = views.rows(FLEET).load
         self._seeks = Seeks(views, listing.product_id)
         self._counters: Counters = counters(views, connection, listing.product_id, listing.expression)
         self._wanted = listing.per_page + 1
@@ -88,22 +91,29 @@ class _Search:
         listing = self._listing
         if listing.expression == EVERYTHING and not listing.sort.some:
             return self._plain()
+        is_large = self._counters.total > FEW
+        if is_large or self._counters.exactly(listing.expression) is not None:
+            glanced = self._along(self._stretches([]), min(GLANCE, LOOKED))
+            if len(glanced.keys) == self._wanted + self._skipped:
+                return self._found(glanced)
         seeks = self._seeks.of(listing.expression)
         few = self._few(seeks)
-        return self._among(few) if few is not None else self._walk(seeks)
+        if few is not None:
+            return self._among(few)
+        return self._walk(seeks, LOOKED_FAR if self._skipped else LOOKED)
 
     def _plain(self) -> Found:
         """All devices in the order of an index."""
+        listing, fleet = self._listing, self._fleet
         if self._skipped > SKIPPED and self._counters.total > SKIPPED:
             raise Refused("invalid_request", TOO_FAR)
-        fleet = self._fleet
-        query = sa.select(fleet).where(*self._from_cursor(fleet.c, self._listing.sort.column))
-        query = query.where(fleet.c.product_id == self._listing.product_id)
-        query = query.order_by(*self._order(fleet.c, self._listing.sort.column)).limit(self._wanted)
-        rows = self._rows(query.offset(self._skipped) if self._skipped else query)
-        page = rows[: self._listing.per_page]
-        more = self._listing.encode(self._listing.place(page[-1])) if len(rows) > len(page) else None
-        return Found(page, self._counters.total, True, more)
+        query = sa.select(fleet.c.device_id, fleet.c[listing.sort.column])
+        query = query.where(fleet.c.product_id == listing.product_id, *self._from_cursor(fleet.c, listing.sort.column))
+        query = query.order_by(*self._order(fleet.c, listing.sort.column)).limit(self._wanted).offset(self._skipped)
+        keys = [self._key(value, device_id) for device_id, value in self._connection.execute(query)]
+        more = keys[listing.per_page - 1] if len(keys) > listing.per_page else None
+        found = self._of(keys[: listing.per_page])
+        return Found(found, self._counters.total, True, listing.encode(more) if more else None)
 
     def _few(self, seeks: Sequence[Seek]) -> Seek | None:
         """The seek with the fewest devices, if those are few."""
@@ -113,7 +123,9 @@ class _Search:
             return None
         bounded = [sa.select(sa.literal(1)).select_from(seek.source.subquery()).limit(FEW + 1) for seek in seeks]
         sizes = [sa.select(sa.func.count()).select_from(one.subquery()).scalar_subquery() for one in bounded]
-        size, number = min((size, number) for number, size in enumerate(self._connection.execute(sa.select(*sizes)).one()))
+        size, number = min(
+            (size, number) for number, size in enumerate(self._connection.execute(sa.select(*sizes)).one())
+        )
         return seeks[number] if size <= FEW else None
 
     def _among(self, seek: Seek) -> Found:
@@ -140,15 +152,18 @@ class _Search:
             return cursor is None or key.value is None
         return _place(key) < _place(cursor) if listing.descending else _place(key) > _place(cursor)
 
-    def _walk(self, seeks: Sequence[Seek]) -> Found:
-        listing, most = self._listing, LOOKED_FAR if self._skipped else LOOKED
+    def _walk(self, seeks: Sequence[Seek], most: int) -> Found:
+        listing = self._listing
         by_id = next((seek for seek in seeks if seek.by_id), None) if listing.sort.column == "device_id" else None
         walked = self._through(by_id, most) if by_id is not None else self._along(self._stretches(seeks), most)
         if walked.stopped is not None and self._skipped and len(walked.keys) < self._skipped:
             raise Refused("invalid_request", TOO_FAR)
+        return self._found(walked)
+
+    def _found(self, walked: Walked) -> Found:
+        listing = self._listing
         keys = walked.keys[self._skipped :]
-        is_full = len(keys) > listing.per_page
-        more = keys[listing.per_page - 1] if is_full else walked.stopped
+        more = keys[listing.per_page - 1] if len(keys) > listing.per_page else walked.stopped
         total = self._counters.exactly(listing.expression)
         if total is None and more is None and listing.cursor is None:
             total = len(walked.keys)
@@ -266,14 +281,8 @@ class _Search:
 
     def _of(self, keys: Sequence[Cursor]) -> list[Row]:
         """The rows of these, in their order."""
-        if not keys:
-            return []
-        query = sa.select(self._fleet).where(self._fleet.c.device_id.in_([key.device_id for key in keys]))
-        rows = {row["device_id"]: row for row in self._rows(query)}
-        return [rows[key.device_id] for key in keys]
-
-    def _rows(self, query: sa.Select[Any]) -> list[Row]:
-        return [dict(row) for row in self._connection.execute(query).mappings()]
+        rows = self._load(self._connection, [(key.device_id,) for key in keys])
+        return [rows[key.device_id,] for key in keys]
 
 
 def _place(key: Cursor) -> tuple[Any, str]:

@@ -25,8 +25,8 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """``sources`` select ``device_id``, all of them together. ``conditions`` are those
-    of the index on view ``fleet``, if there is one such; ``column`` is what they are about. ``by_id``: the index has them in the order of their IDs."""
+    """``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on view ``fleet``, if
+    there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order of their IDs."""
 
     sources: tuple[sa.Select[Any], ...]
     column: str
@@ -129,8 +129,13 @@ class Seeks:
             case "starts_with":
                 compared = (column >= value, column < f"{value}{LAST}")
             case "<" | "<=":
-                least = column > NEVER if field.nothing == NEVER else column > NOTHING if field.nothing == NOTHING else None
-                compared = (*(() if least is None else (least,)), column < value if term.operator == "<" else column <= value)
+                least = (
+                    column > NEVER if field.nothing == NEVER else column > NOTHING if field.nothing == NOTHING else None
+                )
+                compared = (
+                    *(() if least is None else (least,)),
+                    column < value if term.operator == "<" else column <= value,
+                )
             case _:
                 compared = (column > value if term.operator == ">" else column >= value,)
         if field.kind == "number" and term.field not in ("version", "locked"):

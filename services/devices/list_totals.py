@@ -14,7 +14,6 @@ from services.devices.query_terms import EVERYTHING, Expression, Term, conjuncts
 from shared.bus.providers import WorkerViews
 
 
-
 @dataclass(frozen=True, slots=True)
 class Counters:
     """What is counted of a product, by scope without the product and by item."""
@@ -86,9 +85,7 @@ def counters(views: WorkerViews, connection: sa.Connection, product_id: int, exp
     for scope, item, number in rows:
         found.setdefault(scope, {})[item] = number
     counted = found.get(devices, {})
-    return Counters(
-        counted.get("total", 0), counted, found.get(states, {}), found.get(groups_scope(product_id), {})
-    )
+    return Counters(counted.get("total", 0), counted, found.get(states, {}), found.get(groups_scope(product_id), {}))
 
 
 def _groups(expression: Expression) -> Iterable[str]:

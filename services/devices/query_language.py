@@ -107,7 +107,9 @@ def parse_query(text: str, now: datetime) -> Expression:
 
 @cache
 def _grammar() -> Lark:
-    return Lark(GRAMMAR, parser="lalr", lexer="basic", start="query", propagate_positions=True, maybe_placeholders=False)
+    return Lark(
+        GRAMMAR, parser="lalr", lexer="basic", start="query", propagate_positions=True, maybe_placeholders=False
+    )
 
 
 def _misread(text: str, error: UnexpectedInput) -> NoReturn:
@@ -330,7 +332,7 @@ def with_owners(expression: Expression, named: Named) -> Expression:
     def resolved(term: Term) -> Expression:
         if term.field != "owner":
             return term
-        values = [one for value in term.values for one in (ids[value] if value in ids else (value,))]  # type: ignore[index]
+        values = [one for value in term.values for one in (ids.get(value, (value,)))]  # type: ignore[index]
         return Term(term.field, term.operator, tuple(values))
 
     return changed(expression, resolved)

@@ -1,5 +1,5 @@
-"""What a list of devices can be asked for: fields, expressions over them, and what they mean for a row of view ``fleet``
-(DEV-6). Pure.
+"""What a list of devices can be asked for: fields, expressions over them, and what they mean for a row of the view
+``fleet`` (DEV-6). Pure.
 
 Every expression is true or false, also where a device has nothing: a comparison with what is not there is false, so
 ``not (version < 7)`` has the devices of which no version is known, and ``version >= 7`` has not.

@@ -29,7 +29,8 @@ _lines = msgspec.json.Encoder().encode_lines
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row, a counter, or a member of a set, that is not the same in both; None where it is missing. Values as they are stored."""
+    """A row, a counter, or a member of a set, that is not the same in both; None where it is missing. Values as they are
+    stored."""
 
     table: str
     left: dict[str, Any] | None
@@ -38,8 +39,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``different`` counts rows, counters and members, ``shown`` are the first ``MAX_SHOWN`` of them; ``rows`` those of the left
-    one."""
+    """``different`` counts rows, counters and members, ``shown`` are the first ``MAX_SHOWN`` of them; ``rows`` those of
+    the left one."""
 
     rows: int
     left_digest: str

@@ -1,8 +1,8 @@
 """The tables of views: which column type keeps which Python type, and the tables that control them.
 
-``<view>`` has a row a key, ``<view>_counts`` the counters, ``<view>_members`` the members of sets; ``checkpoints`` has the position of every view and relay,
-``projection_parked`` the events that a view could not fold. While a view is rebuilt, its new tables (and its rows in
-the control tables) carry the suffix ``__new``.
+``<view>`` has a row a key, ``<view>_counts`` the counters, ``<view>_members`` the members of sets; ``checkpoints`` has
+the position of every view and relay, ``projection_parked`` the events that a view could not fold. While a view is
+rebuilt, its new tables (and its rows in the control tables) carry the suffix ``__new``.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def view_tables(view: View, suffix: str = "") -> ViewTables:
 def _tables(
     name: str, columns: tuple[tuple[str, type], ...], key: tuple[str, ...]
 ) -> tuple[sa.Table, sa.Table, sa.Table]:
-    """Rows, counters and members. The same tables for the same definition, so that what is compiled for them is, too (see
-    ``once``): a service starts in half of the time, each time."""
+    """Rows, counters and members. The same tables for the same definition, so that what is compiled for them is, too
+    (see ``once``): a service starts in half of the time, each time."""
     metadata = sa.MetaData()
     described = [sa.Column(column, column_type(kind), nullable=column not in key) for column, kind in columns]
     rows = sa.Table(name, metadata, *described, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=False)

@@ -23,7 +23,7 @@ from shared.projections.view import Row
 
 P, OTHER = 1000, 2000
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-BLANK: Row = {name: None for name in FLEET.columns} | {
+BLANK: Row = dict.fromkeys(FLEET.columns) | {
     "forced": False,
     "quarantined": False,
     "denied": False,
@@ -81,7 +81,7 @@ def fleet(lasting_views_url: str) -> Iterator[Fleet]:
 
 @pytest.fixture(autouse=True)
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, bound in {"FEW": 3, "LOOKED": 5, "LOOKED_FAR": 12, "CHUNK": 2}.items():
+    for name, bound in {"FEW": 3, "GLANCE": 2, "LOOKED": 5, "LOOKED_FAR": 12, "CHUNK": 2}.items():
         monkeypatch.setattr(list_pages, name, bound)
 
 
@@ -136,10 +136,14 @@ comparisons = st.one_of(
     st.builds(term, st.just("name"), st.sampled_from(["=", "contains", "starts_with"]), st.sampled_from(NAMES[1:])),
     st.builds(term, st.just("name"), st.just("contains"), st.sampled_from(["e", "%", "_", "Ä"])),
     st.builds(term, st.sampled_from(["notes", "text"]), st.just("contains"), st.sampled_from(["roof", "00f", "kett"])),
-    st.builds(term, st.just("id"), st.sampled_from(["contains", "starts_with"]), st.sampled_from(["1", "0" * 23, "0f"])),
+    st.builds(
+        term, st.just("id"), st.sampled_from(["contains", "starts_with"]), st.sampled_from(["1", "0" * 23, "0f"])
+    ),
     st.builds(term, st.just("group"), st.sampled_from(["=", "contains", "starts_with"]), st.sampled_from(GROUPS)),
     st.builds(term, st.just("owner"), st.just("="), st.sampled_from(["anna", "bert"])),
-    st.builds(term, st.sampled_from(["version", "locked", "last_heard", "name", "group", "owner"]), st.just("="), st.none()),
+    st.builds(
+        term, st.sampled_from(["version", "locked", "last_heard", "name", "group", "owner"]), st.just("="), st.none()
+    ),
     st.builds(term, st.just("group"), st.just("="), st.just("a"), st.just("beta")),
     st.just(Term("group", "=", ())),
 )

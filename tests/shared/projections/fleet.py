@@ -160,9 +160,7 @@ def expected(view: View, history: Sequence[Recorded]) -> tuple[dict[Key, Row], d
     return rows, counts
 
 
-def content(
-    database: Database, view: View, *, damaged: bool = False
-) -> tuple[dict[Key, Row], dict[Counter, int]]:
+def content(database: Database, view: View, *, damaged: bool = False) -> tuple[dict[Key, Row], dict[Counter, int]]:
     """Rows and counters as they are stored; members of sets are those that the rows say, unless the
     view was ``damaged`` by hand."""
     with database.connect() as connection:

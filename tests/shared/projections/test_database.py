@@ -163,7 +163,11 @@ def test_indexes_are_made(database: Flaky) -> None:
     database.prepare([VIEW])
     with database.connect() as connection:
         found = sa.inspect(connection).get_indexes("fleet")
-    assert sorted(index["column_names"] for index in found) == [["name"], ["product_id", "online"], ["product_id", "seen_at"]]
+    assert sorted(index["column_names"] for index in found) == [
+        ["name"],
+        ["product_id", "online"],
+        ["product_id", "seen_at"],
+    ]
 
 
 def test_a_view_of_the_same_columns_has_its_own_indexes(database: Flaky) -> None:
