@@ -7,9 +7,12 @@ process; the platform and further commands find it then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +26,10 @@ from deploy.wide import people_console
 from services.devices import fleet_queries, listing, past_changes
 from services.devices.bootstrap import PAST_VIEWS
 from services.devices.past_changes import Side
+from shared import csv_text
 from shared.bus.past_answers import stamp
 from shared.bus.providers import WorkerViews
+from shared.clock import system_clock
 from shared.context import Context
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
@@ -44,9 +49,12 @@ MAX_PRODUCT_ID = 2**63 - 1
 Product = Annotated[int, typer.Option("--product", min=1, max=MAX_PRODUCT_ID, help="The product's ID.")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="A time such as 2026-01-31T12:00:00Z, or a position.")]
 Json = Annotated[bool, typer.Option("--json", help="The documents of the API instead of a table.")]
+Csv = Annotated[bool, typer.Option("--csv", help="CSV instead of a table.")]
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 
 DEVICE_COLUMNS = ("id", "name", "online", "firmware_version", "desired_firmware_version", "groups", "quarantined")
+SHOWN = 100
+"""Devices in a table, unless it is said how many."""
 IDENTIFYING = ("id", "device")
 """Columns that are never broken: people copy from them, and look for what is in them."""
 
@@ -82,22 +90,53 @@ def list_devices(
     version: Annotated[int | None, typer.Option(min=0, max=65_535, help="What runs.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Any of these groups.")] = None,
     quarantined: Annotated[bool | None, typer.Option("--quarantined/--approved")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most devices.")] = 100,
+    query: Annotated[
+        str | None, typer.Option(help="Such as 'online and version < 7 and group = beta'; see docs/queries.md.")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help=f"{', '.join(listing.SORTS)}; with - in front the other way round.")
+    ] = "deviceId",
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="Most devices (default: 100, with --csv all).")
+    ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
-    """Devices in the order of their IDs."""
+    """Devices that fit all of the filters and the query; owners by their IDs."""
     wanted = {"online": online, "firmware_version": version, "groups": group or None, "quarantined": quarantined}
     with _fleet(data) as fleet:
         side = fleet.side(as_of)
-        found = pages(lambda after: _listed(side, product, wanted, after), "devices")
-        shown = [device for _, device in zip(range(limit), found, strict=False)]
-        total = _listed(side, product, wanted, None)["meta"]["total"]
+        asked = _Asked(product, wanted, query, sort, _moment_of(side))
+        first = asked.page(side, None)
+        found = pages(lambda after: first if after is None else asked.page(side, after), "devices")
+        if as_csv:
+            _print_csv(islice(found, limit))
+            return
+        shown = list(islice(found, limit or SHOWN))
+    total, exact = first["meta"]["total"], first["meta"]["total_exact"]
     if as_json:
-        _print_json({"devices": shown, "meta": {"total": total, "as_of": side.as_of}})
+        _print_json({"devices": shown, "meta": {"total": total, "total_exact": exact, "as_of": side.as_of}})
         return
     console.print(_table(DEVICE_COLUMNS, [[device[name] for name in DEVICE_COLUMNS] for device in shown]))
-    _say(f"{len(shown)} of {total} devices, {_when(side)}")
+    _say(f"{len(shown)} of {'' if exact else 'at most '}{total} devices, {_when(side)}")
+
+
+def _moment_of(side: Side) -> datetime:
+    """From when ages are counted."""
+    at = side.as_of["at"]
+    return system_clock() if at is None else datetime.fromisoformat(at)
+
+
+def _print_csv(devices: Iterable[Mapping[str, Any]]) -> None:
+    """As the API has it; no more than a page is in memory."""
+    from services.gateway.http import documents  # it takes half a second that no other command shall pay
+    from services.gateway.http.csv_answers import columns_of
+
+    columns = columns_of(documents.Device())
+    sys.stdout.write(csv_text.lines([columns]))
+    for device in devices:
+        sys.stdout.write(csv_text.lines([csv_text.values(device, columns)]))
 
 
 def _names_of_nobody(owner_ids: Sequence[str]) -> Mapping[str, Any]:
@@ -105,9 +144,22 @@ def _names_of_nobody(owner_ids: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _listed(side: Side, product: int, wanted: Mapping[str, Any], after: str | None) -> dict[str, Any]:
-    query = listing.parse(product, wanted, "deviceId", False, 1, listing.MAX_PER_PAGE, after)
-    return fleet_queries.list_devices(side.views, query, _names_of_nobody)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A list, page by page."""
+
+    product: int
+    filters: Mapping[str, Any]
+    query: str | None
+    sort: str
+    now: datetime
+
+    def page(self, side: Side, after: str | None) -> dict[str, Any]:
+        name, per_page = self.sort.removeprefix("-"), listing.MAX_PER_PAGE
+        asked = listing.parse(
+            self.product, self.filters, name, name != self.sort, 1, per_page, after, query=self.query, now=self.now
+        )
+        return fleet_queries.list_devices(side.views, asked, _names_of_nobody)
 
 
 @app.command()

@@ -354,6 +354,10 @@ def sets(row: Row) -> Sequence[Set]:
     return [(scope, group) for group in row["groups"]]
 
 
+COVERED = ("online", "shown_version")
+"""What the indexes of the last connection and of what was heard last also hold: lists of them are searched for these
+without a look at each device."""
+
 FLEET = View(
     name="fleet",
     version=8,
@@ -416,13 +420,13 @@ FLEET = View(
     sets=sets,
     indexes=(
         ("product_id", "device_id"),
-        ("product_id", "connected_at", "device_id"),
+        ("product_id", "connected_at", "device_id", *COVERED),
         ("product_id", "shown_version", "device_id"),
         ("gateway", "epoch", "online", "device_id"),
         ("owner_id", "device_id"),
         Index(("product_id", "name_key", "device_id"), only="name_key"),
-        Index(("product_id", "last_heard_at", "device_id"), only="last_heard_at"),
-        Index(("product_id", "online", "connected_at", "device_id"), only="gateway"),
+        Index(("product_id", "last_heard_at", "device_id", *COVERED), only="last_heard_at"),
+        Index(("product_id", "device_id"), only="online"),
         Index(("product_id", "locked_version", "device_id"), only="locked_version"),
         Index(("product_id", "update_phase", "device_id"), only="update_phase"),
         Index(("product_id", "device_id"), only="development"),

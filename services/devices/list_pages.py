@@ -1,9 +1,9 @@
 """Pages of a list of devices, found with bounded work (DEV-6). Reads the view ``fleet``.
 
-Nothing here scans a fleet. Where an index finds few devices for a part of what is asked, the others are asked of these:
-the answer is exact, and so is its total. Else the order that was asked for is walked from the cursor on, and at most
-``LOOKED`` devices are looked at: where so few of them fit that the page does not get full, the answer has what was
-found and a cursor to go on with. Its total then comes from counters, as an upper bound, unless they know better.
+Nothing here scans a fleet. Where an index finds few devices for a part of what is asked, the rest is asked of these:
+the answer is exact, and so is its total. Else the order that was asked for is walked from the cursor on, past a bounded
+number of devices: where so few of them fit that the page does not get full, the answer has what was found and a cursor
+to go on with. Its total then comes from counters, as an upper bound, unless they know better.
 """
 
 from __future__ import annotations
@@ -15,25 +15,34 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.devices.fleet import FLEET
+from services.devices.fleet import COVERED, FLEET, NEVER
 from services.devices.list_seeks import Seek, Seeks
 from services.devices.list_totals import Counters, counters
 from services.devices.listing import Cursor, Listing
-from services.devices.query_sql import Condition, columns_of, condition
+from services.devices.query_sql import Condition, Conditions, columns_of
 from services.devices.query_terms import EVERYTHING, AllOf, Expression, Term, conjuncts
 from shared.bus.providers import WorkerViews
 from shared.errors import Refused
 from shared.projections.tables import says
 from shared.projections.view import Row
 
-FEW = 4_000
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How many devices a walk looks at, and how many where their entries in the index have all that is asked for, each
+    of which takes a twentieth of the time."""
+
+    devices: int
+    entries: int
+
+
+FEW = 2_000
 """Devices of a part of an expression that are all looked at."""
-LOOKED = 4_000
-"""Devices that are looked at for one page of a walk."""
-GLANCE = 400
-"""Devices that are looked at first, in case many of them fit."""
-LOOKED_FAR = 20_000
-"""The same for a page by number behind the first, which has to pass those before it."""
+GLANCE = Bound(300, 3_000)
+"""Of a first look, in case many devices fit."""
+NEAR = Bound(2_000, 30_000)
+FAR = Bound(20_000, 60_000)
+"""Of a page by number behind the first, which has to pass those before it."""
 SKIPPED = 100_000
 """Devices of a list without conditions that a page by number may skip; behind them there are cursors."""
 CHUNK = 500
@@ -60,6 +69,12 @@ class Stretch:
     inside: tuple[Condition, ...]
     rest: Expression
 
+    @property
+    def is_covered(self) -> bool:
+        """Whether the index has all that is asked for."""
+        also = COVERED if self.column in ("connected_at", "last_heard_at") else ()
+        return columns_of(self.rest) <= {"device_id", self.column, *also}
+
 
 @dataclass(slots=True)
 class Walked:
@@ -82,6 +97,7 @@ class _Search:
         self._listing = listing
         self._fleet = views.table(FLEET)
         self._load = views.rows(FLEET).load
+        self._where = Conditions(views.members(FLEET), listing.product_id).of
         self._seeks = Seeks(views, listing.product_id)
         self._counters: Counters = counters(views, connection, listing.product_id, listing.expression)
         self._wanted = listing.per_page + 1
@@ -93,14 +109,14 @@ class _Search:
             return self._plain()
         is_large = self._counters.total > FEW
         if is_large or self._counters.exactly(listing.expression) is not None:
-            glanced = self._along(self._stretches([]), min(GLANCE, LOOKED))
+            glanced = self._along(self._stretches([]), GLANCE)
             if len(glanced.keys) == self._wanted + self._skipped:
                 return self._found(glanced)
         seeks = self._seeks.of(listing.expression)
         few = self._few(seeks)
         if few is not None:
             return self._among(few)
-        return self._walk(seeks, LOOKED_FAR if self._skipped else LOOKED)
+        return self._walk(seeks, FAR if self._skipped else NEAR)
 
     def _plain(self) -> Found:
         """All devices in the order of an index."""
@@ -134,7 +150,7 @@ class _Search:
         query = sa.select(fleet.c.device_id, fleet.c[listing.sort.column].label("value")).where(
             fleet.c.device_id.in_(seek.source),
             fleet.c.product_id + 0 == listing.product_id,  # so that no index of the product is taken
-            condition(fleet.c, listing.expression),
+            self._where(fleet.c, listing.expression),
         )
         found = [self._key(value, device_id) for device_id, value in self._connection.execute(query)]
         ordered = [key for part in self._parts(found) for key in sorted(part, key=_place, reverse=listing.descending)]
@@ -152,10 +168,10 @@ class _Search:
             return cursor is None or key.value is None
         return _place(key) < _place(cursor) if listing.descending else _place(key) > _place(cursor)
 
-    def _walk(self, seeks: Sequence[Seek], most: int) -> Found:
+    def _walk(self, seeks: Sequence[Seek], most: Bound) -> Found:
         listing = self._listing
         by_id = next((seek for seek in seeks if seek.by_id), None) if listing.sort.column == "device_id" else None
-        walked = self._through(by_id, most) if by_id is not None else self._along(self._stretches(seeks), most)
+        walked = self._through(by_id, most.devices) if by_id is not None else self._along(self._stretches(seeks), most)
         if walked.stopped is not None and self._skipped and len(walked.keys) < self._skipped:
             raise Refused("invalid_request", TOO_FAR)
         return self._found(walked)
@@ -185,11 +201,14 @@ class _Search:
         if cursor is None or cursor.value is not None:
             yield Stretch(sort.column, (says(fleet.c[sort.column]), *inside), listing.expression)
         word = "name" if sort.column == "name_key" else "last_heard"
-        yield Stretch("device_id", (), AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
+        # of whom nothing was ever heard has never been connected, and is with its like in the index of that
+        never = (fleet.c.connected_at == NEVER,) if word == "last_heard" else ()
+        yield Stretch("device_id", never, AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
 
-    def _along(self, stretches: Iterator[Stretch], most: int) -> Walked:
+    def _along(self, stretches: Iterator[Stretch], bound: Bound) -> Walked:
         walked = Walked()
         for stretch in stretches:
+            most = bound.entries if stretch.is_covered else bound.devices
             looked = self._looked(stretch, most)
             wanted = self._wanted + self._skipped - len(walked.keys)
             for device_id, value in self._connection.execute(self._fitting(looked, stretch, wanted)):
@@ -215,7 +234,7 @@ class _Search:
         query does, and would sort them all if it were asked to."""
         inner = looked.subquery("looked")
         query = sa.select(inner.c.device_id, inner.c[self._listing.sort.column].label("value"))
-        query = query.where(condition(inner.c, stretch.rest)).limit(wanted)
+        query = query.where(self._where(inner.c, stretch.rest)).limit(wanted)
         if self._connection.dialect.name == "sqlite":
             return query
         return query.order_by(*self._order(inner.c, stretch.column))
@@ -246,7 +265,7 @@ class _Search:
             query = sa.select(fleet.c.device_id).where(
                 fleet.c.device_id.in_(chunk),
                 fleet.c.product_id + 0 == listing.product_id,
-                condition(fleet.c, listing.expression),
+                self._where(fleet.c, listing.expression),
             )
             fitting = sorted(self._connection.execute(query).scalars(), reverse=listing.descending)
             walked.keys += [Cursor(device_id, device_id) for device_id in fitting]

@@ -25,8 +25,9 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on view ``fleet``, if
-    there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order of their IDs."""
+    """``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on view ``fleet``,
+    if there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order of their IDs.
+    """
 
     sources: tuple[sa.Select[Any], ...]
     column: str
@@ -98,13 +99,6 @@ class Seeks:
 
     def _flag(self, name: str, value: bool) -> Seek | None:
         columns = self._fleet.c
-        if name == "online":
-            has_been = says(columns.gateway)
-            if value:
-                return self._by("online", (has_been, columns.online.is_(True)))
-            was = self._by("online", (has_been, columns.online.is_(False)))
-            never = self._by("connected_at", (columns.connected_at == NEVER,))
-            return Seek((*was.sources, *never.sources), "")
         if not value or name == "forced":
             return None
         column = columns[FIELDS[name].column]

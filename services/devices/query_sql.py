@@ -4,27 +4,64 @@ never NULL, and name columns in any table or subquery that has them."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from services.devices.fleet import groups_scope
 from services.devices.query_terms import ANYWHERE, FIELDS, AllOf, AnyOf, Expression, Field, Not, Term, terms
 
 Condition = sa.ColumnElement[bool]
 _GROUP_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-def condition(columns: Any, expression: Expression) -> Condition:
-    """Where the expression is true."""
-    match expression:
-        case Term():
-            return _term(columns, expression)
-        case Not(part):
-            return sa.not_(condition(columns, part))
-        case AllOf(parts):
-            return sa.and_(sa.true(), *(condition(columns, part) for part in parts))
-        case AnyOf(parts):
-            return sa.or_(sa.false(), *(condition(columns, part) for part in parts))
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Of one product: ``members`` are those of its groups."""
+
+    members: sa.Table
+    product_id: int
+
+    def of(self, columns: Any, expression: Expression) -> Condition:
+        """Where the expression is true."""
+        match expression:
+            case Term():
+                return self._term(columns, expression)
+            case Not(part):
+                return sa.not_(self.of(columns, part))
+            case AllOf(parts):
+                return sa.and_(sa.true(), *(self.of(columns, part) for part in parts))
+            case AnyOf(parts):
+                return sa.or_(sa.false(), *(self.of(columns, part) for part in parts))
+
+    def _term(self, columns: Any, term: Term) -> Condition:
+        field = FIELDS[term.field]
+        if field.kind == "anywhere":
+            return sa.or_(*(self._term(columns, Term(name, term.operator, term.values)) for name in ANYWHERE))
+        if field.kind == "flag":
+            column = columns[field.column]
+            return sa.or_(sa.false(), *(_flag(field, column, bool(value)) for value in term.values))
+        if _is_membership(term):
+            return self._in_group(columns, term)
+        column = columns[field.column]
+        if field.kind == "group":
+            return sa.or_(sa.false(), *(_group(column, term.operator, value) for value in term.values))
+        return _plain(field, column, term)
+
+    def _in_group(self, columns: Any, term: Term) -> Condition:
+        """By its place among the members, which are in memory more likely than the device is."""
+        members = self.members.c
+        found = sa.select(sa.literal(1)).where(
+            members.scope == groups_scope(self.product_id),
+            members.item.in_(term.values),
+            members.device_id == columns.device_id,
+        )
+        return found.exists()
+
+
+def _is_membership(term: Term) -> bool:
+    return term.field == "group" and term.operator == "=" and None not in term.values
 
 
 def columns_of(expression: Expression) -> set[str]:
@@ -32,20 +69,11 @@ def columns_of(expression: Expression) -> set[str]:
     names: set[str] = set()
     for term in terms(expression):
         field = FIELDS[term.field]
-        names |= {FIELDS[name].column for name in ANYWHERE} if field.kind == "anywhere" else {field.column}
+        if field.kind == "anywhere":
+            names |= {FIELDS[name].column for name in ANYWHERE}
+        else:
+            names.add("device_id" if _is_membership(term) else field.column)
     return names
-
-
-def _term(columns: Any, term: Term) -> Condition:
-    field = FIELDS[term.field]
-    if field.kind == "anywhere":
-        return sa.or_(*(_term(columns, Term(name, term.operator, term.values)) for name in ANYWHERE))
-    column = columns[field.column]
-    if field.kind == "flag":
-        return sa.or_(sa.false(), *(_flag(field, column, bool(value)) for value in term.values))
-    if field.kind == "group":
-        return sa.or_(sa.false(), *(_group(column, term.operator, value) for value in term.values))
-    return _plain(field, column, term)
 
 
 def _flag(field: Field, column: Any, value: bool) -> Condition:

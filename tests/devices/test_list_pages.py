@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.devices import list_pages, listing
 from services.devices.fleet import FLEET, NEVER, NOTHING
-from services.devices.list_pages import Found
+from services.devices.list_pages import Bound, Found
 from services.devices.query_terms import FIELDS, AllOf, AnyOf, Expression, Not, Term, folded, holds
 from shared.bus.providers import WorkerViews
 from shared.context import Context
@@ -81,7 +81,8 @@ def fleet(lasting_views_url: str) -> Iterator[Fleet]:
 
 @pytest.fixture(autouse=True)
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, bound in {"FEW": 3, "GLANCE": 2, "LOOKED": 5, "LOOKED_FAR": 12, "CHUNK": 2}.items():
+    few: dict[str, Any] = {"FEW": 3, "GLANCE": Bound(2, 3), "NEAR": Bound(5, 7), "FAR": Bound(12, 14), "CHUNK": 2}
+    for name, bound in few.items():
         monkeypatch.setattr(list_pages, name, bound)
 
 
@@ -94,11 +95,11 @@ devices = st.builds(
         "name": name,
         "name_key": name.casefold(),
         "last_heard_at": heard_at,
-        "connected_at": connected_at or NEVER,
-        "gateway": "a" if connected_at else None,
-        "epoch": 1 if connected_at else None,
-        "session": 1 if connected_at else None,
-        "online": bool(connected_at) and online,
+        "connected_at": connected_at if connected_at and heard_at else NEVER,
+        "gateway": "a" if connected_at and heard_at else None,
+        "epoch": 1 if connected_at and heard_at else None,
+        "session": 1 if connected_at and heard_at else None,
+        "online": bool(connected_at and heard_at) and online,
         "update_phase": phase,
     },
     name=st.sampled_from(NAMES),

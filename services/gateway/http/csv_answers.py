@@ -1,10 +1,9 @@
 """Every list of the API as CSV: with ``format=csv``, or where ``text/csv`` is what the client likes best.
 
-A list is a call whose document is a list of objects, or begins with a member that is one (behind
-``ok``). Its columns are the fields of
-these objects as OpenAPI has them, members of objects in them as ``member.field``. All pages from the one that was asked
-for on are sent, one after the other, as fast as the client reads: no more than one is in memory. What goes wrong behind
-the first page ends the connection in the middle, so that nobody takes a part for the whole.
+A list is a call whose document is a list of objects, or begins with a member that is one (behind ``ok``). Its columns
+are the fields of these objects as OpenAPI has them, members of objects in them as ``member.field``. All pages from the
+one that was asked for on are sent, one after the other, as fast as the client reads: no more than one is in memory.
+What goes wrong behind the first page ends the connection in the middle, so that nobody takes a part for the whole.
 """
 
 from __future__ import annotations
@@ -41,14 +40,15 @@ def rows_of(route: Route) -> Rows | None:
     if route.method != "GET" or route.response is None:
         return None
     if route.response.many:
-        return Rows(None, _columns(route.response))
+        return Rows(None, columns_of(route.response))
     name, first = next(((name, field) for name, field in route.response.fields.items() if name != "ok"), ("", None))
     if isinstance(first, ma.fields.List) and isinstance(first.inner, ma.fields.Nested):
-        return Rows(first.data_key or name, _columns(first.inner.schema))
+        return Rows(first.data_key or name, columns_of(first.inner.schema))
     return None
 
 
-def _columns(schema: ma.Schema) -> tuple[str, ...]:
+def columns_of(schema: ma.Schema) -> tuple[str, ...]:
+    """The columns of objects of this kind."""
     found: list[str] = []
     for name, field in schema.fields.items():
         shown = field.data_key or name
