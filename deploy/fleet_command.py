@@ -130,7 +130,7 @@ def _moment_of(side: Side) -> datetime:
 
 def _print_csv(devices: Iterable[Mapping[str, Any]]) -> None:
     """As the API has it; no more than a page is in memory."""
-    from services.gateway.http import documents  # it takes half a second that no other command shall pay
+    from services.gateway.http import documents  # which takes half a second that no other command shall pay
     from services.gateway.http.csv_answers import columns_of
 
     columns = columns_of(documents.Device())

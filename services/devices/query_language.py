@@ -76,7 +76,7 @@ _WORDS = {
     "COMMA": "`,`",
     "$END": "the end",
 }
-_OPERATORS: Mapping[Kind, tuple[str, ...]] = {
+OPERATORS: Mapping[Kind, tuple[str, ...]] = {
     "flag": ("=", "!="),
     "number": ("=", "!=", "<", "<=", ">", ">=", "in"),
     "text": ("=", "!=", "contains", "starts_with", "in"),
@@ -187,7 +187,7 @@ class _Reader:
         if not rest:
             return _alone(word, name)
         operator, values = rest[0].lower(), rest[1:]
-        known = _OPERATORS[FIELDS[name].kind]
+        known = OPERATORS[FIELDS[name].kind]
         if operator not in known:
             advice = f"{name} is {FIELDS[name].about}."
             _refuse(_at(rest[0]), f"`{operator}`", f"{_listed(known)} behind {name}", advice)
@@ -327,12 +327,12 @@ def with_owners(expression: Expression, named: Named) -> Expression:
     addresses = {value for term in terms(expression) if term.field == "owner" for value in _addresses(term)}
     if len(addresses) > MAX_OWNERS:
         _refuse(1, f"{len(addresses)} addresses of owners", f"at most {MAX_OWNERS}", "Ask in parts.")
-    ids = {address: tuple(named(address)) for address in sorted(addresses)}
+    ids: dict[Value, tuple[Value, ...]] = {address: tuple(named(address)) for address in sorted(addresses)}
 
     def resolved(term: Term) -> Expression:
         if term.field != "owner":
             return term
-        values = [one for value in term.values for one in (ids.get(value, (value,)))]  # type: ignore[index]
+        values = [one for value in term.values for one in ids.get(value, (value,))]
         return Term(term.field, term.operator, tuple(values))
 
     return changed(expression, resolved)

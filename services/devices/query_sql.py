@@ -77,14 +77,13 @@ def columns_of(expression: Expression) -> set[str]:
 
 
 def _flag(field: Field, column: Any, value: bool) -> Condition:
-    if field.says is True:
-        return column.is_(value)
-    return column.is_not_distinct_from(field.says) if value else column.is_distinct_from(field.says)
+    is_it: Condition = column.is_(True) if field.says is True else column.is_not_distinct_from(field.says)
+    return is_it if value else sa.not_(is_it)
 
 
 def _group(column: Any, operator: str, value: Any) -> Condition:
     """The column is a JSON list of names that need no escapes: see ``changes.group_names``."""
-    text = sa.type_coerce(column, sa.Text)
+    text: sa.ColumnElement[str] = sa.type_coerce(column, sa.Text)
     if value is None:
         return text == "[]"
     if not _GROUP_CHARS.issuperset(value):
@@ -107,7 +106,7 @@ def _plain(field: Field, column: Any, term: Term) -> Condition:
 def _compared(column: Any, operator: str, wanted: Iterable[Any]) -> Condition:
     match operator:
         case "=":
-            return column.in_(list(wanted))
+            return sa.or_(*(column == value for value in wanted))
         case "contains":
             return sa.or_(*(column.contains(value, autoescape=True) for value in wanted))
         case "starts_with":

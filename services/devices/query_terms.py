@@ -158,7 +158,7 @@ def _term(term: Term, row: Row) -> bool:
 def _compared(term: Term, found: Any) -> bool:
     if found is None:
         return term.operator == "=" and None in term.values
-    if isinstance(found, str):
+    if isinstance(found, str) and term.field != "owner":
         found = folded(term.field, found)
     wanted: list[Any] = [value for value in term.values if value is not None]
     match term.operator:

@@ -29,8 +29,8 @@ _lines = msgspec.json.Encoder().encode_lines
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row, a counter, or a member of a set, that is not the same in both; None where it is missing. Values as they are
-    stored."""
+    """A row, a counter, or a member of a set, that is not the same in both; None where it is missing. Values as they
+    are stored."""
 
     table: str
     left: dict[str, Any] | None
