@@ -38,6 +38,8 @@ class Bound:
 
 FEW = 2_000
 """Devices of a part of an expression that are all looked at."""
+WITHIN = 15_000
+"""Entries of an index that are searched for a part of a name or an ID."""
 GLANCE = Bound(300, 3_000)
 """Of a first look, in case many devices fit."""
 NEAR = Bound(2_000, 30_000)
@@ -107,8 +109,7 @@ class _Search:
         listing = self._listing
         if listing.expression == EVERYTHING and not listing.sort.some:
             return self._plain()
-        is_large = self._counters.total > FEW
-        if is_large or self._counters.exactly(listing.expression) is not None:
+        if self._is_worth_a_glance():
             glanced = self._along(self._stretches([]), GLANCE)
             if len(glanced.keys) == self._wanted + self._skipped:
                 return self._found(glanced)
@@ -117,6 +118,15 @@ class _Search:
         if few is not None:
             return self._among(few)
         return self._walk(seeks, FAR if self._skipped else NEAR)
+
+    def _is_worth_a_glance(self) -> bool:
+        """Whether so many devices may fit that the first of the order fill the page; of few all are looked at, so that
+        their total is exact."""
+        counters, stretch = self._counters, next(self._stretches([]))
+        if counters.total <= FEW and counters.exactly(self._listing.expression) is None:
+            return False
+        most = GLANCE.entries if stretch.is_covered else GLANCE.devices
+        return counters.at_most(self._listing.expression) * most >= counters.total * self._wanted
 
     def _plain(self) -> Found:
         """All devices in the order of an index."""
@@ -135,14 +145,23 @@ class _Search:
         """The seek with the fewest devices, if those are few."""
         if self._counters.total <= FEW:
             return self._seeks.everything()
+        seeks = self._affordable(seeks)
         if not seeks:
             return None
-        bounded = [sa.select(sa.literal(1)).select_from(seek.source.subquery()).limit(FEW + 1) for seek in seeks]
-        sizes = [sa.select(sa.func.count()).select_from(one.subquery()).scalar_subquery() for one in bounded]
+        sizes = [_size(seek.source, FEW + 1) for seek in seeks]
         size, number = min(
             (size, number) for number, size in enumerate(self._connection.execute(sa.select(*sizes)).one())
         )
         return seeks[number] if size <= FEW else None
+
+    def _affordable(self, seeks: Sequence[Seek]) -> Sequence[Seek]:
+        """Those that need not look at more entries of an index than ``WITHIN``."""
+        searched = [seek for seek in seeks if seek.within is not None]
+        if not searched or self._counters.total <= WITHIN:
+            return seeks
+        sizes = [_size(seek.within, WITHIN + 1) for seek in searched if seek.within is not None]
+        counted = dict(zip(map(id, searched), self._connection.execute(sa.select(*sizes)).one(), strict=True))
+        return [seek for seek in seeks if counted.get(id(seek), 0) <= WITHIN]
 
     def _among(self, seek: Seek) -> Found:
         """Everything that fits among few devices, sorted here."""
@@ -152,7 +171,7 @@ class _Search:
             fleet.c.product_id + 0 == listing.product_id,  # so that no index of the product is taken
             self._where(fleet.c, listing.expression),
         )
-        found = [self._key(value, device_id) for device_id, value in self._connection.execute(query)]
+        found = [self._key(value, device_id) for device_id, value in self._connection.execute(query).all()]
         ordered = [key for part in self._parts(found) for key in sorted(part, key=_place, reverse=listing.descending)]
         rest = [key for key in ordered if self._is_behind(key)] if listing.cursor else ordered[self._skipped :]
         more = rest[listing.per_page - 1] if len(rest) > listing.per_page else None
@@ -296,12 +315,18 @@ class _Search:
         return [place < last if descending else place > last]
 
     def _key(self, value: Any, device_id: str) -> Cursor:
-        return self._listing.place({self._listing.sort.column: value, "device_id": device_id})
+        return Cursor(value or None if self._listing.sort.some else value, device_id)
 
     def _of(self, keys: Sequence[Cursor]) -> list[Row]:
         """The rows of these, in their order."""
         rows = self._load(self._connection, [(key.device_id,) for key in keys])
         return [rows[key.device_id,] for key in keys]
+
+
+def _size(source: sa.Select[Any] | sa.CompoundSelect[Any], most: int) -> sa.ScalarSelect[Any]:
+    """How many rows, counted up to a bound."""
+    bounded = sa.select(sa.literal_column("1")).select_from(source.subquery()).limit(most).subquery()
+    return sa.select(sa.func.count()).select_from(bounded).scalar_subquery()
 
 
 def _place(key: Cursor) -> tuple[Any, str]:

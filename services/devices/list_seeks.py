@@ -6,7 +6,7 @@ A seek gives at least the devices of which its part is true; the whole expressio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,12 +27,13 @@ LAST = "\U0010ffff"
 class Seek:
     """``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on view ``fleet``,
     if there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order of their IDs.
-    """
+    ``within``: the entries of an index that are all looked at to find them; None: those of the devices themselves."""
 
     sources: tuple[sa.Select[Any], ...]
     column: str
     conditions: tuple[Condition, ...] = ()
     by_id: bool = False
+    within: sa.Select[Any] | None = None
 
     @property
     def source(self) -> sa.Select[Any] | sa.CompoundSelect[Any]:
@@ -79,9 +80,11 @@ class Seeks:
 
     def _term(self, term: Term) -> Seek | None:
         field, columns = FIELDS[term.field], self._fleet.c
-        if None in term.values or term.operator == "contains" or (len(term.values) > 1 and term.operator != "="):
+        if None in term.values or (len(term.values) > 1 and term.operator != "="):
             return None
         column = columns[field.column] if field.column else None
+        if term.operator == "contains":
+            return self._containing(term, column)
         match field.kind:
             case "flag":
                 return self._flag(term.field, term.values == (True,))
@@ -96,6 +99,13 @@ class Seeks:
                 return self._range(term, column)
             case _:
                 return None
+
+    def _containing(self, term: Term, column: Any) -> Seek | None:
+        if term.field not in ("name", "id"):
+            return None
+        every = (says(column),) if term.field == "name" else ()
+        found = self._by(column.name, (*every, column.contains(term.values[0], autoescape=True)))
+        return replace(found, conditions=every, within=self._by(column.name, every).sources[0])
 
     def _flag(self, name: str, value: bool) -> Seek | None:
         columns = self._fleet.c

@@ -20,7 +20,6 @@ from services.devices.query_terms import EVERYTHING, AllOf, Expression, Term, fo
 from shared.errors import Refused
 from shared.ids import device_id
 from shared.projections.tables import micros, moment
-from shared.projections.view import Row
 
 MAX_PAGE = 1_000_000
 MAX_PER_PAGE = 1_000
@@ -80,11 +79,6 @@ class Listing:
         plain = micros(place.value) if isinstance(place.value, datetime) else place.value
         data = msgspec.json.encode([_order(self.sort, self.descending), plain, place.device_id])
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-    def place(self, row: Row) -> Cursor:
-        """Where a device stands."""
-        value = row[self.sort.column]
-        return Cursor(None if self.sort.some and not value else value, row["device_id"])
 
 
 def no_names(name: str) -> list[str]:

@@ -28,7 +28,7 @@ Set = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Index:
     """An index over columns. ``only``: rows in which this column says something (true, not None, not ``''``); what
-    few rows have then costs the many nothing."""
+    few rows have then costs the many nothing. Name it among the columns, too, or SQLite looks at each row again."""
 
     columns: tuple[str, ...]
     only: str | None = None

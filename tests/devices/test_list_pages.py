@@ -81,7 +81,14 @@ def fleet(lasting_views_url: str) -> Iterator[Fleet]:
 
 @pytest.fixture(autouse=True)
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    few: dict[str, Any] = {"FEW": 3, "GLANCE": Bound(2, 3), "NEAR": Bound(5, 7), "FAR": Bound(12, 14), "CHUNK": 2}
+    few: dict[str, Any] = {
+        "FEW": 3,
+        "GLANCE": Bound(2, 3),
+        "NEAR": Bound(5, 7),
+        "FAR": Bound(12, 14),
+        "CHUNK": 2,
+        "WITHIN": 9,
+    }
     for name, bound in few.items():
         monkeypatch.setattr(list_pages, name, bound)
 
