@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,7 +47,11 @@ FAR = Bound(20_000, 60_000)
 """Of a page by number behind the first, which has to pass those before it."""
 SKIPPED = 100_000
 """Devices of a list without conditions that a page by number may skip; behind them there are cursors."""
-CHUNK = 500
+SKEW = timedelta(days=1)
+"""So far the clocks of a gateway, which says when a device connected, and of the store may be from each other."""
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+CHUNK = 100
+"""Of the devices of a seek that are walked by ID, at first; each further look is at twice as many."""
 TOO_FAR = "page: is too far to be counted to; go on from an earlier page with after, its meta.next."
 
 
@@ -145,7 +149,7 @@ class _Search:
         """The seek with the fewest devices, if those are few."""
         if self._counters.total <= FEW:
             return self._seeks.everything()
-        seeks = self._affordable(seeks)
+        seeks = [seek for seek in self._affordable(seeks) if (self._counters.exactly(seek.part) or 0) <= FEW]
         if not seeks:
             return None
         sizes = [_size(seek.source, FEW + 1) for seek in seeks]
@@ -214,6 +218,8 @@ class _Search:
         sort, cursor = listing.sort, listing.cursor
         about = ("online", sort.column) if sort.column == "connected_at" else (sort.column,)
         inside = tuple(one for seek in seeks if seek.column in about for one in seek.conditions)
+        if sort.column == "connected_at":
+            inside = (*inside, *(fleet.c.connected_at <= moment for moment in _connected_by(listing.expression)))
         if not sort.some:
             yield Stretch(sort.column, inside, listing.expression)
             return
@@ -271,28 +277,38 @@ class _Search:
     # through the devices of a seek, by ID
 
     def _through(self, seek: Seek, most: int) -> Walked:
-        fleet, listing = self._fleet, self._listing
-        walked, cursor = Walked(), listing.cursor
-        (source,) = seek.sources
-        column = source.selected_columns[0]
-        if cursor is not None:
-            source = source.where(column < cursor.device_id if listing.descending else column > cursor.device_id)
-        ids = source.order_by(column.desc() if listing.descending else column).limit(most)
-        looked = [device_id for (device_id,) in self._connection.execute(ids)]
-        wanted, rest = self._wanted + self._skipped, iter(looked)
-        while chunk := list(islice(rest, CHUNK)):
-            query = sa.select(fleet.c.device_id).where(
-                fleet.c.device_id.in_(chunk),
-                fleet.c.product_id + 0 == listing.product_id,
-                self._where(fleet.c, listing.expression),
-            )
-            fitting = sorted(self._connection.execute(query).scalars(), reverse=listing.descending)
-            walked.keys += [Cursor(device_id, device_id) for device_id in fitting]
+        listing, walked = self._listing, Walked()
+        last = listing.cursor.device_id if listing.cursor else None
+        wanted, left, size = self._wanted + self._skipped, most, CHUNK
+        while left > 0:
+            size = min(size, left)
+            ids = self._next_of(seek, last, size)
+            walked.keys += [Cursor(device_id, device_id) for device_id in self._fitting_of(ids)]
             if len(walked.keys) >= wanted:
                 del walked.keys[wanted:]
                 return walked
-        walked.stopped = Cursor(looked[-1], looked[-1]) if len(looked) == most else None
+            if len(ids) < size:
+                return walked
+            last, left, size = ids[-1], left - size, size * 2
+        walked.stopped = Cursor(last, last) if last is not None else None
         return walked
+
+    def _next_of(self, seek: Seek, last: str | None, size: int) -> list[str]:
+        (source,) = seek.sources
+        column, descending = source.selected_columns[0], self._listing.descending
+        if last is not None:
+            source = source.where(column < last if descending else column > last)
+        found = self._connection.execute(source.order_by(column.desc() if descending else column).limit(size))
+        return list(found.scalars())
+
+    def _fitting_of(self, ids: Sequence[str]) -> list[str]:
+        fleet, listing = self._fleet, self._listing
+        query = sa.select(fleet.c.device_id).where(
+            fleet.c.device_id.in_(ids),
+            fleet.c.product_id + 0 == listing.product_id,
+            self._where(fleet.c, listing.expression),
+        )
+        return sorted(self._connection.execute(query).scalars(), reverse=listing.descending)
 
     # what all have in common
 
@@ -321,6 +337,14 @@ class _Search:
         """The rows of these, in their order."""
         rows = self._load(self._connection, [(key.device_id,) for key in keys])
         return [rows[key.device_id,] for key in keys]
+
+
+def _connected_by(expression: Expression) -> Iterator[datetime]:
+    """Moments until which a device has connected last, because nothing was heard of it since."""
+    for part in conjuncts(expression):
+        match part:
+            case Term("last_heard", "<" | "<=", (datetime() as moment,)) if moment < LATEST:
+                yield moment + SKEW
 
 
 def _size(source: sa.Select[Any] | sa.CompoundSelect[Any], most: int) -> sa.ScalarSelect[Any]:

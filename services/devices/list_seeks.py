@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from services.devices.fleet import FLEET, NEVER, NOTHING, groups_scope
 from services.devices.query_sql import Condition
-from services.devices.query_terms import FIELDS, AnyOf, Expression, Not, Term, conjuncts
+from services.devices.query_terms import EVERYTHING, FIELDS, AnyOf, Expression, Not, Term, conjuncts
 from shared.bus.providers import WorkerViews
 from shared.projections.tables import says
 
@@ -25,15 +25,16 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on view ``fleet``,
-    if there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order of their IDs.
-    ``within``: the entries of an index that are all looked at to find them; None: those of the devices themselves."""
+    """Of a ``part``. ``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on view
+    ``fleet``, if there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order of
+    their IDs. ``within``: the entries of an index that are all looked at to find them; None: no others than theirs."""
 
     sources: tuple[sa.Select[Any], ...]
     column: str
     conditions: tuple[Condition, ...] = ()
     by_id: bool = False
     within: sa.Select[Any] | None = None
+    part: Expression = EVERYTHING
 
     @property
     def source(self) -> sa.Select[Any] | sa.CompoundSelect[Any]:
@@ -51,8 +52,8 @@ class Seeks:
 
     def of(self, expression: Expression) -> list[Seek]:
         """Those of the parts that all have to be true."""
-        found = (self._seek(part) for part in conjuncts(expression))
-        return [seek for seek in found if seek is not None][:MAX_SEEKS]
+        found = ((part, self._seek(part)) for part in conjuncts(expression))
+        return [replace(seek, part=part) for part, seek in found if seek is not None][:MAX_SEEKS]
 
     def everything(self) -> Seek:
         """All devices of the product."""

@@ -81,6 +81,7 @@ def fleet(lasting_views_url: str) -> Iterator[Fleet]:
 
 @pytest.fixture(autouse=True)
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_pages, "SKEW", timedelta(0))
     few: dict[str, Any] = {
         "FEW": 3,
         "GLANCE": Bound(2, 3),
@@ -101,7 +102,7 @@ devices = st.builds(
         **row,
         "name": name,
         "name_key": name.casefold(),
-        "last_heard_at": heard_at,
+        "last_heard_at": max(heard_at, connected_at) if heard_at and connected_at else heard_at,
         "connected_at": connected_at if connected_at and heard_at else NEVER,
         "gateway": "a" if connected_at and heard_at else None,
         "epoch": 1 if connected_at and heard_at else None,
