@@ -25,9 +25,10 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """Of a ``part``. ``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on view
-    ``fleet``, if there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order of
-    their IDs. ``within``: the entries of an index that are all looked at to find them; None: no others than theirs."""
+    """Of a ``part``. ``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on
+    view ``fleet``, if there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order
+    of their IDs. ``within``: the entries of an index that are all looked at to find them; None: no others than theirs.
+    """
 
     sources: tuple[sa.Select[Any], ...]
     column: str

@@ -3,12 +3,13 @@
 A list is a call whose document is a list of objects, or begins with a member that is one (behind ``ok``). Its columns
 are the fields of these objects as OpenAPI has them, members of objects in them as ``member.field``. All pages from the
 one that was asked for on are sent, one after the other, as fast as the client reads: no more than one is in memory.
-What goes wrong behind the first page ends the connection in the middle, so that nobody takes a part for the whole.
+What goes wrong behind the first page ends the connection in the middle, so that nobody takes a part for the whole; so
+does a login that ends, or may do something else now. Lists on their way are counted, by login and organization.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,11 +17,16 @@ from typing import Any
 import marshmallow as ma
 import msgspec
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from services.gateway.http import auth
 from services.gateway.http.calls import Call, Route
+from services.gateway.http.limits import Share
 from shared.csv_text import MEDIA_TYPE, lines, values
 from shared.errors import Refused, Unavailable
 
+EXPORTS_PER_LOGIN, EXPORTS_PER_ORGANIZATION = 4, 16
+"""That may be on their way at a time, on one gateway."""
 PAGE_ROWS = 500
 """Rows of a page, where the client has not said how many, and the call allows so many."""
 FORMATS = ("json", "csv")
@@ -100,7 +106,32 @@ async def answer(call: Call, rows: Rows) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
     if call.request.method == "HEAD":
         return Response(headers=headers, media_type=MEDIA_TYPE)
-    return StreamingResponse(_pages(call, rows, document), headers=headers, media_type=MEDIA_TYPE)
+    token, release = await auth.sent_token(call), call.edge.exports.acquire(_shares(call))
+    return Export(_pages(call, rows, document, token), release, headers)
+
+
+class Export(StreamingResponse):
+    """Gives its place back when it is over, however that came."""
+
+    def __init__(self, pages: AsyncIterator[bytes], release: Callable[[], None], headers: Mapping[str, str]) -> None:
+        super().__init__(pages, headers=headers, media_type=MEDIA_TYPE)
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._release()
+
+
+def _shares(call: Call) -> list[Share]:
+    """Whoever takes part in an organization counts for it, its customers apart."""
+    caller = call.caller
+    shares = [Share(call.signed_in.token_digest, EXPORTS_PER_LOGIN, "This login has")]
+    if caller.org_id is not None:
+        who, whose = ("customers", "All customers have") if caller.kind == "customer" else ("team", "Your team has")
+        shares.append(Share(f"{who} {caller.org_id}", EXPORTS_PER_ORGANIZATION, whose))
+    return shares
 
 
 def _enlarge(call: Call) -> None:
@@ -120,7 +151,7 @@ async def _document(call: Call) -> Any:
     return made
 
 
-async def _pages(call: Call, rows: Rows, document: Any) -> AsyncIterator[bytes]:
+async def _pages(call: Call, rows: Rows, document: Any, token: str) -> AsyncIterator[bytes]:
     yield lines([rows.columns]).encode()
     while True:
         items = document if rows.member is None else document[rows.member]
@@ -128,6 +159,9 @@ async def _pages(call: Call, rows: Rows, document: Any) -> AsyncIterator[bytes]:
         behind = _behind(call, document)
         if behind is None:
             return
+        session = await auth.find_session(call.edge, token, call.address)
+        if session.caller != call.caller:
+            raise Refused("permission_denied", "Whoever asked may do something else now.")
         call.query.update(behind)
         document = await _document(call)
         if isinstance(document, Response):

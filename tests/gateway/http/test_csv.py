@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from services.gateway.http import csv_answers
 from services.gateway.http.csv_answers import rows_of
 from services.gateway.http.routes import ROUTES
-from shared.errors import Unavailable
+from shared.errors import NotFound, Refused, Unavailable
 
 DEVICES = "/v1/products/thermo/devices"
 META = {"page": 1, "per_page": 500, "total": 2, "total_exact": True, "total_pages": 1}
@@ -92,6 +93,27 @@ def test_a_list_that_breaks_off_is_not_taken_for_a_whole(fleet: Any):
     fleet.bus.answers["devices.list_devices"] = broken
     with pytest.raises(Unavailable):
         fleet.get(DEVICES, params={"format": "csv"})
+
+
+def test_a_login_that_ends_gets_no_further_page(fleet: Any, world: Any):
+    whole = fleet.bus.answers["devices.list_devices"]
+
+    def ended(asked: Any) -> Any:
+        fleet.directory.tokens.pop(world.digest(world.MEMBER_TOKEN), None)
+        return whole(asked)
+
+    fleet.bus.answers["devices.list_devices"] = ended
+    fleet.bus.answers["orgs.find_token"] = NotFound("gone")
+    with pytest.raises(Refused):
+        fleet.get(DEVICES, params={"format": "csv"})
+
+
+def test_lists_that_are_on_their_way_are_counted(fleet: Any, world: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(csv_answers, "EXPORTS_PER_LOGIN", 1)
+    assert [fleet.get(DEVICES, params={"format": "csv"}).status_code for _ in range(3)] == [200] * 3  # one by one
+    monkeypatch.setattr(csv_answers, "EXPORTS_PER_LOGIN", 0)
+    code = world.error_of(fleet.get(DEVICES, params={"format": "csv"}))
+    assert code == (429, "too_many_requests", "This login has 0 lists as CSV open on this gateway; close one first.")
 
 
 def test_lists_by_number_go_on_to_the_last_page(api: Any):
