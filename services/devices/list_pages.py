@@ -23,7 +23,7 @@ from services.devices.query_sql import Condition, Conditions, columns_of
 from services.devices.query_terms import EVERYTHING, AllOf, Expression, Term, conjuncts
 from shared.bus.providers import WorkerViews
 from shared.errors import Refused
-from shared.projections.tables import says
+from shared.projections.tables import micros, moment, once, says
 from shared.projections.view import Row
 
 
@@ -137,13 +137,30 @@ class _Search:
         listing, fleet = self._listing, self._fleet
         if self._skipped > SKIPPED and self._counters.total > SKIPPED:
             raise Refused("invalid_request", TOO_FAR)
-        query = sa.select(fleet.c.device_id, fleet.c[listing.sort.column])
-        query = query.where(fleet.c.product_id == listing.product_id, *self._from_cursor(fleet.c, listing.sort.column))
-        query = query.order_by(*self._order(fleet.c, listing.sort.column)).limit(self._wanted).offset(self._skipped)
-        keys = [self._key(value, device_id) for device_id, value in self._connection.execute(query)]
+        cursor, is_time = listing.cursor, listing.sort.kind is datetime
+        values: dict[str, Any] = {"product_id": listing.product_id, "most": self._wanted, "skipped": self._skipped}
+        if cursor is not None:
+            values |= {"value": micros(cursor.value) if is_time else cursor.value, "device_id": cursor.device_id}
+        name = f"list by {listing.sort.column} {listing.descending} {cursor is not None}"
+        text, names = once(fleet, self._connection.dialect, name, self._compiled_plain)
+        found = self._connection.exec_driver_sql(text, tuple(values[one] for one in names)).all()
+        keys = [self._key(moment(value) if is_time else value, device_id) for device_id, value in found]
         more = keys[listing.per_page - 1] if len(keys) > listing.per_page else None
-        found = self._of(keys[: listing.per_page])
-        return Found(found, self._counters.total, True, listing.encode(more) if more else None)
+        rows = self._of(keys[: listing.per_page])
+        return Found(rows, self._counters.total, True, listing.encode(more) if more else None)
+
+    def _compiled_plain(self) -> tuple[str, tuple[str, ...]]:
+        """The query for all devices, which differs from product to product and page to page in its values alone; and
+        the names of those, in their order. Making it anew would take more than the answer."""
+        fleet, column = self._fleet, self._listing.sort.column
+        query = sa.select(fleet.c.device_id, fleet.c[column])
+        query = query.where(fleet.c.product_id == sa.bindparam("product_id"))
+        if self._listing.cursor is not None:
+            query = query.where(self._behind(fleet.c, column, sa.bindparam("value"), sa.bindparam("device_id")))
+        query = query.order_by(*self._order(fleet.c, column))
+        query = query.limit(sa.bindparam("most")).offset(sa.bindparam("skipped"))
+        compiled = query.compile(dialect=self._connection.dialect)
+        return str(compiled), tuple(compiled.positiontup or ())
 
     def _few(self, seeks: Sequence[Seek]) -> Seek | None:
         """The seek with the fewest devices, if those are few."""
@@ -219,7 +236,7 @@ class _Search:
         about = ("online", sort.column) if sort.column == "connected_at" else (sort.column,)
         inside = tuple(one for seek in seeks if seek.column in about for one in seek.conditions)
         if sort.column == "connected_at":
-            inside = (*inside, *(fleet.c.connected_at <= moment for moment in _connected_by(listing.expression)))
+            inside = (*inside, *(fleet.c.connected_at <= at for at in _connected_by(listing.expression)))
         if not sort.some:
             yield Stretch(sort.column, inside, listing.expression)
             return
@@ -322,13 +339,19 @@ class _Search:
             return []
         if cursor.value is not None and column != self._listing.sort.column:
             return []  # the cursor is in the stretch before
+        last = sa.literal(cursor.value, columns[column].type), sa.literal(cursor.device_id)
+        return [self._behind(columns, column, *last)]
+
+    def _behind(self, columns: Any, column: str, value: Any, device_id: Any) -> Condition:
+        """Behind a place in an order."""
         descending = self._listing.descending
-        if column == "device_id":
-            place: Any = columns.device_id
-            return [place < cursor.device_id if descending else place > cursor.device_id]
-        place = sa.tuple_(columns[column], columns.device_id)
-        last = sa.tuple_(sa.literal(cursor.value, columns[column].type), sa.literal(cursor.device_id))
-        return [place < last if descending else place > last]
+        place, last = (
+            (columns.device_id, device_id)
+            if column == "device_id"
+            else (sa.tuple_(columns[column], columns.device_id), sa.tuple_(value, device_id))
+        )
+        behind: Condition = place < last if descending else place > last
+        return behind
 
     def _key(self, value: Any, device_id: str) -> Cursor:
         return Cursor(value or None if self._listing.sort.some else value, device_id)
@@ -343,8 +366,8 @@ def _connected_by(expression: Expression) -> Iterator[datetime]:
     """Moments until which a device has connected last, because nothing was heard of it since."""
     for part in conjuncts(expression):
         match part:
-            case Term("last_heard", "<" | "<=", (datetime() as moment,)) if moment < LATEST:
-                yield moment + SKEW
+            case Term("last_heard", "<" | "<=", (datetime() as heard_at,)) if heard_at < LATEST:
+                yield heard_at + SKEW
 
 
 def _size(source: sa.Select[Any] | sa.CompoundSelect[Any], most: int) -> sa.ScalarSelect[Any]:

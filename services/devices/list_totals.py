@@ -12,6 +12,7 @@ from services.devices.fleet import FLEET, NOTHING, devices_scope, groups_scope, 
 from services.devices.query_sql import columns_of
 from services.devices.query_terms import EVERYTHING, Expression, Term, conjuncts, holds, terms
 from shared.bus.providers import WorkerViews
+from shared.projections.tables import once
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +74,25 @@ def counters(views: WorkerViews, connection: sa.Connection, product_id: int, exp
     """The counters that say something about an expression."""
     table = views.counts(FLEET)
     devices, states = devices_scope(product_id), states_scope(product_id)
-    query = sa.select(table.c.scope, table.c.item, table.c.n).where(table.c.scope.in_([devices, states]))
+    text = once(table, connection.dialect, "two scopes", lambda: _two_scopes(table, connection.dialect))
+    rows = list(connection.exec_driver_sql(text, (devices, states)))
     names = sorted(_groups(expression))
     if names:
         groups = sa.select(table.c.scope, table.c.item, table.c.n)
         groups = groups.where(table.c.scope == groups_scope(product_id), table.c.item.in_(names))
-        rows = connection.execute(sa.union_all(query, groups)).all()
-    else:
-        rows = connection.execute(query).all()
+        rows += connection.execute(groups)
     found: dict[str, dict[str, int]] = {}
     for scope, item, number in rows:
         found.setdefault(scope, {})[item] = number
     counted = found.get(devices, {})
     return Counters(counted.get("total", 0), counted, found.get(states, {}), found.get(groups_scope(product_id), {}))
+
+
+def _two_scopes(table: sa.Table, dialect: sa.Dialect) -> str:
+    scope = table.c.scope
+    either = sa.or_(scope == sa.bindparam("first"), scope == sa.bindparam("second"))
+    query = sa.select(scope, table.c.item, table.c.n).where(either)
+    return str(query.compile(dialect=dialect))
 
 
 def _groups(expression: Expression) -> Iterable[str]:
