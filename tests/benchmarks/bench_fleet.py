@@ -215,7 +215,7 @@ class Lists:
         sql = f"SELECT * FROM fleet WHERE product_id = {PRODUCT}{also} ORDER BY {by} LIMIT {PER_PAGE + 1}"
         counted = f"SELECT item, n FROM fleet_counts WHERE scope = 'product-{PRODUCT}'"
         with self.views.read() as connection:
-            rows = connection.exec_driver_sql(sql)
+            rows = connection.exec_driver_sql(sql if self.database.is_sqlite else sql.replace("%", "%%"))
             names = tuple(rows.keys())
             found = [dict(zip(names, row, strict=True)) for row in rows]
             self.total = dict(connection.exec_driver_sql(counted).all())["total"]
