@@ -67,6 +67,7 @@ PURE = (
     "services/devices/misbehaviours.py",
     "services/devices/past_difference.py",
     "services/devices/products.py",
+    "services/devices/list_ranges.py",
     "services/devices/query_language.py",
     "services/devices/query_terms.py",
     "services/devices/why_links.py",

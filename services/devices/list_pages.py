@@ -9,14 +9,15 @@ to go on with. Its total then comes from counters, as an upper bound, unless the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.devices.fleet import COVERED, FLEET, NEVER
-from services.devices.list_seeks import Seek, Seeks
+from services.devices.list_ranges import Range, range_of
+from services.devices.list_seeks import Seek, Seeks, inside
 from services.devices.list_totals import Counters, counters
 from services.devices.listing import Cursor, Listing
 from services.devices.query_sql import Condition, Conditions, columns_of
@@ -47,9 +48,6 @@ FAR = Bound(20_000, 60_000)
 """Of a page by number behind the first, which has to pass those before it."""
 SKIPPED = 100_000
 """Devices of a list without conditions that a page by number may skip; behind them there are cursors."""
-SKEW = timedelta(days=1)
-"""So far the clocks of a gateway, which says when a device connected, and of the store may be from each other."""
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 CHUNK = 100
 """Of the devices of a seek that are walked by ID, at first; each further look is at twice as many."""
 TOO_FAR = "page: is too far to be counted to; go on from an earlier page with after, its meta.next."
@@ -68,11 +66,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of an order that one index has: by ``column`` and ID. ``inside`` are conditions of that index; ``rest`` is
-    what has to be asked of each device."""
+    """A part of an order that one index has: by ``column`` and ID, ``between`` two values. ``inside`` are conditions of
+    that index; ``rest`` is what has to be asked of each device."""
 
     column: str
     inside: tuple[Condition, ...]
+    between: Range
     rest: Expression
 
     @property
@@ -114,7 +113,7 @@ class _Search:
         if listing.expression == EVERYTHING and not listing.sort.some:
             return self._plain()
         if self._is_worth_a_glance():
-            glanced = self._along(self._stretches([]), GLANCE)
+            glanced = self._along(self._stretches(), GLANCE)
             if len(glanced.keys) == self._wanted + self._skipped:
                 return self._found(glanced)
         seeks = self._seeks.of(listing.expression)
@@ -126,7 +125,7 @@ class _Search:
     def _is_worth_a_glance(self) -> bool:
         """Whether so many devices may fit that the first of the order fill the page; of few all are looked at, so that
         their total is exact."""
-        counters, stretch = self._counters, next(self._stretches([]))
+        counters, stretch = self._counters, next(self._stretches())
         if counters.total <= FEW and counters.exactly(self._listing.expression) is None:
             return False
         most = GLANCE.entries if stretch.is_covered else GLANCE.devices
@@ -211,7 +210,7 @@ class _Search:
     def _walk(self, seeks: Sequence[Seek], most: Bound) -> Found:
         listing = self._listing
         by_id = next((seek for seek in seeks if seek.by_id), None) if listing.sort.column == "device_id" else None
-        walked = self._through(by_id, most.devices) if by_id is not None else self._along(self._stretches(seeks), most)
+        walked = self._through(by_id, most.devices) if by_id is not None else self._along(self._stretches(), most)
         if walked.stopped is not None and self._skipped and len(walked.keys) < self._skipped:
             raise Refused("invalid_request", TOO_FAR)
         return self._found(walked)
@@ -229,23 +228,20 @@ class _Search:
 
     # along an order
 
-    def _stretches(self, seeks: Sequence[Seek]) -> Iterator[Stretch]:
+    def _stretches(self) -> Iterator[Stretch]:
         """From the cursor on."""
         listing, fleet = self._listing, self._fleet
         sort, cursor = listing.sort, listing.cursor
-        about = ("online", sort.column) if sort.column == "connected_at" else (sort.column,)
-        inside = tuple(one for seek in seeks if seek.column in about for one in seek.conditions)
-        if sort.column == "connected_at":
-            inside = (*inside, *(fleet.c.connected_at <= at for at in _connected_by(listing.expression)))
+        between = range_of(listing.expression, sort.column)
         if not sort.some:
-            yield Stretch(sort.column, inside, listing.expression)
+            yield Stretch(sort.column, (), between, listing.expression)
             return
         if cursor is None or cursor.value is not None:
-            yield Stretch(sort.column, (says(fleet.c[sort.column]), *inside), listing.expression)
+            yield Stretch(sort.column, (says(fleet.c[sort.column]),), between, listing.expression)
         word = "name" if sort.column == "name_key" else "last_heard"
         # of whom nothing was ever heard has never been connected, and is with its like in the index of that
         never = (fleet.c.connected_at == NEVER,) if word == "last_heard" else ()
-        yield Stretch("device_id", never, AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
+        yield Stretch("device_id", never, Range(), AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
 
     def _along(self, stretches: Iterator[Stretch], bound: Bound) -> Walked:
         walked = Walked()
@@ -268,7 +264,11 @@ class _Search:
         names = {"device_id", stretch.column, self._listing.sort.column, *columns_of(stretch.rest)}
         query = sa.select(*(fleet.c[name] for name in sorted(names)))
         query = query.where(fleet.c.product_id == self._listing.product_id, *stretch.inside)
-        query = query.where(*self._from_cursor(fleet.c, stretch.column))
+        behind = self._from_cursor(fleet.c, stretch.column)
+        between = stretch.between
+        if behind:  # that is the bound on this side
+            between = replace(between, upper=None) if self._listing.descending else replace(between, lower=None)
+        query = query.where(*behind, *inside(fleet.c[stretch.column], between))
         return query.order_by(*self._order(fleet.c, stretch.column)).limit(most)
 
     def _fitting(self, looked: sa.Select[Any], stretch: Stretch, wanted: int) -> sa.Select[Any]:
@@ -360,14 +360,6 @@ class _Search:
         """The rows of these, in their order."""
         rows = self._load(self._connection, [(key.device_id,) for key in keys])
         return [rows[key.device_id,] for key in keys]
-
-
-def _connected_by(expression: Expression) -> Iterator[datetime]:
-    """Moments until which a device has connected last, because nothing was heard of it since."""
-    for part in conjuncts(expression):
-        match part:
-            case Term("last_heard", "<" | "<=", (datetime() as heard_at,)) if heard_at < LATEST:
-                yield heard_at + SKEW
 
 
 def _size(source: sa.Select[Any] | sa.CompoundSelect[Any], most: int) -> sa.ScalarSelect[Any]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.devices.fleet import FLEET, NEVER, NOTHING, groups_scope
+from services.devices.fleet import FLEET, groups_scope
+from services.devices.list_ranges import Range, range_of
 from services.devices.query_sql import Condition
 from services.devices.query_terms import EVERYTHING, FIELDS, AnyOf, Expression, Not, Term, conjuncts
 from shared.bus.providers import WorkerViews
@@ -19,20 +20,15 @@ from shared.projections.tables import says
 
 MAX_SEEKS = 8
 """Parts of one expression whose devices are counted, up to a bound each."""
-LAST = "\U0010ffff"
-"""Behind every character that a text may go on with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """Of a ``part``. ``sources`` select ``device_id``, all of them together. ``conditions`` are those of the index on
-    view ``fleet``, if there is one such, and ``column`` what they are about. ``by_id``: the index has them in the order
+    """Of a ``part``. ``sources`` select ``device_id``, all of them together. ``by_id``: the index has them in the order
     of their IDs. ``within``: the entries of an index that are all looked at to find them; None: no others than theirs.
     """
 
     sources: tuple[sa.Select[Any], ...]
-    column: str
-    conditions: tuple[Condition, ...] = ()
     by_id: bool = False
     within: sa.Select[Any] | None = None
     part: Expression = EVERYTHING
@@ -58,16 +54,16 @@ class Seeks:
 
     def everything(self) -> Seek:
         """All devices of the product."""
-        return self._by("device_id", (), by_id=True)
+        return self._by(by_id=True)
 
     def _seek(self, part: Expression) -> Seek | None:
         match part:
-            case Term(name, "=", ()):
-                return self._by(FIELDS[name].column or "device_id", (sa.false(),))
+            case Term(_, "=", ()):
+                return self._by(sa.false())
             case Term():
                 return self._term(part)
             case Not(Term("locked", "=", (None,))):
-                return self._by("locked_version", (says(self._fleet.c.locked_version),))
+                return self._by(says(self._fleet.c.locked_version))
             case AnyOf(parts):
                 return self._any(parts)
             case _:
@@ -78,7 +74,7 @@ class Seeks:
         seeks = [seek for seek in found if seek is not None]
         if not seeks or len(seeks) < len(found):
             return None
-        return Seek(tuple(source for seek in seeks for source in seek.sources), "")
+        return Seek(tuple(source for seek in seeks for source in seek.sources))
 
     def _term(self, term: Term) -> Seek | None:
         field, columns = FIELDS[term.field], self._fleet.c
@@ -94,7 +90,7 @@ class Seeks:
                 return self._group(term.values)
             case "owner":
                 owned = sa.select(columns.device_id).where(column.in_(term.values))  # type: ignore[union-attr]
-                return Seek((owned,), field.column, by_id=len(term.values) == 1)
+                return Seek((owned,), by_id=len(term.values) == 1)
             case "id" | "number" | "moment":
                 return self._range(term, column)
             case "text" if term.field == "name":
@@ -105,9 +101,9 @@ class Seeks:
     def _containing(self, term: Term, column: Any) -> Seek | None:
         if term.field not in ("name", "id"):
             return None
-        every = (says(column),) if term.field == "name" else ()
-        found = self._by(column.name, (*every, column.contains(term.values[0], autoescape=True)))
-        return replace(found, conditions=every, within=self._by(column.name, every).sources[0])
+        every = says(column) if term.field == "name" else sa.true()
+        found = self._by(every, column.contains(term.values[0], autoescape=True))
+        return replace(found, within=self._by(every).sources[0])
 
     def _flag(self, name: str, value: bool) -> Seek | None:
         columns = self._fleet.c
@@ -115,42 +111,32 @@ class Seeks:
             return None
         column = columns[FIELDS[name].column]
         phase = (column == name,) if FIELDS[name].says == name else ()
-        return self._by(column.name, (says(column), *phase), by_id=True)
+        return self._by(says(column), *phase, by_id=True)
 
     def _group(self, names: Sequence[Any]) -> Seek:
         members = self._members
         found = sa.select(members.c.device_id).where(
             members.c.scope == groups_scope(self._product_id), members.c.item.in_(names)
         )
-        return Seek((found,), "groups", by_id=len(names) == 1)
+        return Seek((found,), by_id=len(names) == 1)
 
     def _range(self, term: Term, column: Any) -> Seek | None:
-        field = FIELDS[term.field]
-        is_something = says(column) if term.field in ("name", "locked", "last_heard") else sa.true()
-        value = term.values[0]
-        compared: tuple[Condition, ...]
-        match term.operator:
-            case "=":
-                compared = (column.in_(term.values) if len(term.values) > 1 else column == value,)
-            case "starts_with":
-                compared = (column >= value, column < f"{value}{LAST}")
-            case "<" | "<=":
-                least = (
-                    column > NEVER if field.nothing == NEVER else column > NOTHING if field.nothing == NOTHING else None
-                )
-                compared = (
-                    *(() if least is None else (least,)),
-                    column < value if term.operator == "<" else column <= value,
-                )
-            case _:
-                compared = (column > value if term.operator == ">" else column >= value,)
-        if field.kind == "number" and term.field not in ("version", "locked"):
+        """Of the field of an index: between two values."""
+        if term.field not in ("id", "version", "locked", "name", "last_heard", "connected"):
             return None
+        is_something = says(column) if term.field in ("name", "locked", "last_heard") else sa.true()
+        one_of = column.in_(term.values) if term.operator == "=" and len(term.values) > 1 else sa.true()
         exact = term.operator == "=" and len(term.values) == 1
-        by_id = field.kind == "id" or (exact and field.kind in ("number", "text"))
-        return self._by(column.name, (is_something, *compared), by_id=by_id)
+        by_id = term.field == "id" or (exact and term.field != "last_heard")
+        return self._by(is_something, one_of, *inside(column, range_of(term, column.name)), by_id=by_id)
 
-    def _by(self, column: str, conditions: tuple[Condition, ...], *, by_id: bool = False) -> Seek:
+    def _by(self, *conditions: Condition, by_id: bool = False) -> Seek:
         columns = self._fleet.c
-        source = sa.select(columns.device_id).where(columns.product_id == self._product_id, *conditions)
-        return Seek((source,), column, conditions, by_id)
+        return Seek((sa.select(columns.device_id).where(columns.product_id == self._product_id, *conditions),), by_id)
+
+
+def inside(column: Any, found: Range) -> list[Condition]:
+    """That a column is in a range."""
+    lower = [] if found.lower is None else [column >= found.lower]
+    upper = [] if found.upper is None else [column <= found.upper]
+    return [*lower, *upper]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.devices import list_pages, listing
+from services.devices import list_pages, list_ranges, listing
 from services.devices.fleet import FLEET, NEVER, NOTHING
 from services.devices.list_pages import Bound, Found
 from services.devices.query_terms import FIELDS, AllOf, AnyOf, Expression, Not, Term, folded, holds
@@ -81,7 +81,7 @@ def fleet(lasting_views_url: str) -> Iterator[Fleet]:
 
 @pytest.fixture(autouse=True)
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(list_pages, "SKEW", timedelta(0))
+    monkeypatch.setattr(list_ranges, "SKEW", timedelta(0))
     few: dict[str, Any] = {
         "FEW": 3,
         "GLANCE": Bound(2, 3),
