@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -61,6 +62,20 @@ class Fleet:
         with self.database.writing() as connection:
             self._writer.write(connection, changes(FLEET, stored, after))
         self.rows = rows
+
+    def statements(self, run: Callable[[], Any]) -> list[tuple[str, Any]]:
+        """What is asked of the database meanwhile, with its values."""
+        found: list[tuple[str, Any]] = []
+
+        def note(connection: Any, cursor: Any, statement: str, values: Any, *rest: Any) -> None:
+            found.append((statement, values))
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            run()
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        return [one for one in found if one[0].startswith(("SELECT", "WITH")) and "0 = 1" not in one[0]]
 
     def page(self, after: str | None, **asked: Any) -> Found:
         query = listing.Listing(P, asked["expression"], asked["sort"], asked["descending"], 1, asked["per_page"], None)
@@ -229,3 +244,19 @@ def test_who_does_not_change_is_seen_once_whatever_the_others_do(
         fleet.become({**others, **{device_id: rows[device_id] for device_id in steady}})
     wanted = [row for row in fitting(rows, query["expression"]) if row["device_id"] in steady]
     assert seen == sorted_by(wanted, query["sort"], query["descending"])
+
+
+@generated
+@given(rows=fleets, query=asked)
+def test_no_fleet_is_scanned_and_none_is_sorted(fleet: Fleet, rows: dict[str, Row], query: dict[str, Any]):  # DEV-6
+    """As SQLite plans it: every access has an index, and what is walked comes in the order of one. (Where nothing can
+    be true the statement says ``0 = 1``.)"""
+    if not fleet.database.is_sqlite:
+        return
+    fleet.become(rows)
+    for statement, values in fleet.statements(lambda: fleet.page(None, **query)):
+        with fleet.views.read() as connection:
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+        assert not [step for step in plan if step.startswith("SCAN fleet")], statement
+        if "ORDER BY" in statement:
+            assert not [step for step in plan if "TEMP B-TREE" in step], statement
