@@ -25,8 +25,8 @@ from shared.projections.recordset import Recordset
 from shared.projections.tables import ViewTables, json_text, micros, moment, once
 from shared.projections.view import Key, Row
 
-_SIZES = (500, 100, 20, 4, 1)
-"""Rows a statement: few sizes, so that few statements are compiled and prepared."""
+_SIZES = (500, 100, 25, 5, 1)
+"""Rows a statement: few sizes, so that few statements are compiled and prepared; one is that of a page of a list."""
 MAX_PARAMETERS = 30_000
 """Most values in a statement; SQLite takes 32 766, PostgreSQL 65 535."""
 MAX_ALTERNATIVES = 64
