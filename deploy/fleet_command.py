@@ -7,8 +7,7 @@ process; the platform and further commands find it then.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,12 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deploy.csv_output import Csv, print_csv
 from deploy.paged import pages
 from deploy.wide import people_console
 from services.devices import fleet_queries, listing, past_changes
 from services.devices.bootstrap import PAST_VIEWS
 from services.devices.past_changes import Side
-from shared import csv_text
+from services.gateway.http import documents
 from shared.bus.past_answers import stamp
 from shared.bus.providers import WorkerViews
 from shared.clock import system_clock
@@ -49,7 +49,6 @@ MAX_PRODUCT_ID = 2**63 - 1
 Product = Annotated[int, typer.Option("--product", min=1, max=MAX_PRODUCT_ID, help="The product's ID.")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="A time such as 2026-01-31T12:00:00Z, or a position.")]
 Json = Annotated[bool, typer.Option("--json", help="The documents of the API instead of a table.")]
-Csv = Annotated[bool, typer.Option("--csv", help="CSV instead of a table.")]
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 
 DEVICE_COLUMNS = ("id", "name", "online", "firmware_version", "desired_firmware_version", "groups", "quarantined")
@@ -111,7 +110,7 @@ def list_devices(
         first = asked.page(side, None)
         found = pages(lambda after: first if after is None else asked.page(side, after), "devices")
         if as_csv:
-            _print_csv(islice(found, limit))
+            print_csv(documents.Device(), islice(found, limit))
             return
         shown = list(islice(found, limit or SHOWN))
     total, exact = first["meta"]["total"], first["meta"]["total_exact"]
@@ -126,17 +125,6 @@ def _moment_of(side: Side) -> datetime:
     """From when ages are counted."""
     at = side.as_of["at"]
     return system_clock() if at is None else datetime.fromisoformat(at)
-
-
-def _print_csv(devices: Iterable[Mapping[str, Any]]) -> None:
-    """As the API has it; no more than a page is in memory."""
-    from services.gateway.http import documents  # which takes half a second that no other command shall pay
-    from services.gateway.http.csv_answers import columns_of
-
-    columns = columns_of(documents.Device())
-    sys.stdout.write(csv_text.lines([columns]))
-    for device in devices:
-        sys.stdout.write(csv_text.lines([csv_text.values(device, columns)]))
 
 
 def _names_of_nobody(owner_ids: Sequence[str]) -> Mapping[str, Any]:

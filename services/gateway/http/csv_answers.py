@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.gateway.http import auth
 from services.gateway.http.calls import Call, Route
+from services.gateway.http.csv_columns import columns_of
 from services.gateway.http.limits import Share
 from shared.csv_text import MEDIA_TYPE, lines, values
 from shared.errors import Refused, Unavailable
@@ -51,18 +52,6 @@ def rows_of(route: Route) -> Rows | None:
     if isinstance(first, ma.fields.List) and isinstance(first.inner, ma.fields.Nested):
         return Rows(first.data_key or name, columns_of(first.inner.schema))
     return None
-
-
-def columns_of(schema: ma.Schema) -> tuple[str, ...]:
-    """The columns of objects of this kind."""
-    found: list[str] = []
-    for name, field in schema.fields.items():
-        shown = field.data_key or name
-        if isinstance(field, ma.fields.Nested) and not field.many:
-            found += [f"{shown}.{inner.data_key or one}" for one, inner in field.schema.fields.items()]
-        else:
-            found.append(shown)
-    return tuple(found)
 
 
 def wanted(call: Call) -> Rows | None:
