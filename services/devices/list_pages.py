@@ -8,7 +8,7 @@ to go on with. Its total then comes from counters, as an upper bound, unless the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -89,6 +89,41 @@ class Walked:
     stopped: Cursor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Compiled SQL, with the names of its values in their order, and those that are always the same. Making one anew
+    would take more than the answer of most."""
+
+    text: str
+    names: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, query: sa.Select[Any], dialect: sa.Dialect) -> Statement:
+        """That of a query without lists of values."""
+        compiled = query.compile(dialect=dialect)
+        constants = {name: _stored(value) for name, value in compiled.params.items()}
+        return cls(str(compiled), tuple(compiled.positiontup or ()), constants)
+
+    def run(
+        self, connection: sa.Connection, cursor: Cursor | None, values: Mapping[str, Any] | None = None
+    ) -> Sequence[sa.Row[Any]]:
+        """The rows, values in them as the database keeps them."""
+        given = {**self.constants, **(values or {})}
+        if cursor is not None:
+            given |= {"cursor_value": _stored(cursor.value), "cursor_id": cursor.device_id}
+        return connection.exec_driver_sql(self.text, tuple(given[name] for name in self.names)).all()
+
+
+def _stored(value: Any) -> Any:
+    return micros(value) if isinstance(value, datetime) else value
+
+
+KEPT = 500
+_STATEMENTS: dict[tuple[Any, ...], Statement] = {}
+"""Of walks that were asked for lately: the same lists are looked at again and again, page by page."""
+
+
 def find(views: WorkerViews, connection: sa.Connection, listing: Listing) -> Found:
     """The page that was asked for. Raises ``Refused("invalid_request")`` for a number that is too far."""
     return _Search(views, connection, listing).page()
@@ -136,30 +171,23 @@ class _Search:
         listing, fleet = self._listing, self._fleet
         if self._skipped > SKIPPED and self._counters.total > SKIPPED:
             raise Refused("invalid_request", TOO_FAR)
-        cursor, is_time = listing.cursor, listing.sort.kind is datetime
-        values: dict[str, Any] = {"product_id": listing.product_id, "most": self._wanted, "skipped": self._skipped}
-        if cursor is not None:
-            values |= {"value": micros(cursor.value) if is_time else cursor.value, "device_id": cursor.device_id}
-        name = f"list by {listing.sort.column} {listing.descending} {cursor is not None}"
-        text, names = once(fleet, self._connection.dialect, name, self._compiled_plain)
-        found = self._connection.exec_driver_sql(text, tuple(values[one] for one in names)).all()
-        keys = [self._key(moment(value) if is_time else value, device_id) for device_id, value in found]
+        name = f"list by {listing.sort.column} {listing.descending} {listing.cursor is not None}"
+        statement = once(fleet, self._connection.dialect, name, self._plain_statement)
+        page = {"product_id": listing.product_id, "most": self._wanted, "skipped": self._skipped}
+        found = statement.run(self._connection, listing.cursor, page)
+        keys = [self._key(self._plain_value(value), device_id) for device_id, value in found]
         more = keys[listing.per_page - 1] if len(keys) > listing.per_page else None
         rows = self._of(keys[: listing.per_page])
         return Found(rows, self._counters.total, True, listing.encode(more) if more else None)
 
-    def _compiled_plain(self) -> tuple[str, tuple[str, ...]]:
-        """The query for all devices, which differs from product to product and page to page in its values alone; and
-        the names of those, in their order. Making it anew would take more than the answer."""
+    def _plain_statement(self) -> Statement:
+        """The query for all devices, which differs from product to product and page to page in its values alone."""
         fleet, column = self._fleet, self._listing.sort.column
         query = sa.select(fleet.c.device_id, fleet.c[column])
-        query = query.where(fleet.c.product_id == sa.bindparam("product_id"))
-        if self._listing.cursor is not None:
-            query = query.where(self._behind(fleet.c, column, sa.bindparam("value"), sa.bindparam("device_id")))
+        query = query.where(fleet.c.product_id == sa.bindparam("product_id"), *self._from_cursor(fleet.c, column))
         query = query.order_by(*self._order(fleet.c, column))
         query = query.limit(sa.bindparam("most")).offset(sa.bindparam("skipped"))
-        compiled = query.compile(dialect=self._connection.dialect)
-        return str(compiled), tuple(compiled.positiontup or ())
+        return Statement.of(query, self._connection.dialect)
 
     def _few(self, seeks: Sequence[Seek]) -> Seek | None:
         """The seek with the fewest devices, if those are few."""
@@ -247,16 +275,32 @@ class _Search:
         walked = Walked()
         for stretch in stretches:
             most = bound.entries if stretch.is_covered else bound.devices
-            looked = self._looked(stretch, most)
-            wanted = self._wanted + self._skipped - len(walked.keys)
-            for device_id, value in self._connection.execute(self._fitting(looked, stretch, wanted)):
-                walked.keys.append(self._key(value, device_id))
+            walked.keys += self._step(stretch, most, self._wanted + self._skipped - len(walked.keys))
             if len(walked.keys) == self._wanted + self._skipped:
                 return walked
-            walked.stopped = self._last(looked, stretch, most)
+            walked.stopped = self._last(self._looked(stretch, most), stretch, most)
             if walked.stopped is not None:
                 return walked
         return walked
+
+    def _step(self, stretch: Stretch, most: int, wanted: int) -> list[Cursor]:
+        """Where those stand that fit, so many at most."""
+        listing, cursor, dialect = self._listing, self._listing.cursor, self._connection.dialect
+        side = None if cursor is None else cursor.value is None
+        order = (listing.sort.column, listing.descending, side)
+        asked = (dialect.name, listing.product_id, stretch.column, stretch.between, stretch.rest, most, wanted, order)
+        statement = _STATEMENTS.get(asked)
+        if statement is None:
+            statement = Statement.of(self._fitting(self._looked(stretch, most), stretch, wanted), dialect)
+            if len(_STATEMENTS) >= KEPT:
+                _STATEMENTS.clear()
+            _STATEMENTS[asked] = statement
+        found = statement.run(self._connection, cursor)
+        return [self._key(self._plain_value(value), device_id) for device_id, value in found]
+
+    def _plain_value(self, value: Any) -> Any:
+        """A value as the database keeps it, as the view has it."""
+        return moment(value) if self._listing.sort.kind is datetime and value is not None else value
 
     def _looked(self, stretch: Stretch, most: int) -> sa.Select[Any]:
         """The next devices of a stretch, so many at most."""
@@ -339,8 +383,8 @@ class _Search:
             return []
         if cursor.value is not None and column != self._listing.sort.column:
             return []  # the cursor is in the stretch before
-        last = sa.literal(cursor.value, columns[column].type), sa.literal(cursor.device_id)
-        return [self._behind(columns, column, *last)]
+        value = sa.bindparam("cursor_value", cursor.value, columns[column].type)
+        return [self._behind(columns, column, value, sa.bindparam("cursor_id", cursor.device_id))]
 
     def _behind(self, columns: Any, column: str, value: Any, device_id: Any) -> Condition:
         """Behind a place in an order."""

@@ -54,7 +54,7 @@ class Conditions:
         members = self.members.c
         found = sa.select(sa.literal(1)).where(
             members.scope == groups_scope(self.product_id),
-            members.item.in_(term.values),
+            sa.or_(sa.false(), *(members.item == value for value in term.values)),
             members.device_id == columns.device_id,
         )
         return found.exists()
