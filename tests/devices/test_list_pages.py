@@ -17,6 +17,7 @@ from services.devices.list_pages import Bound, Found
 from services.devices.query_terms import FIELDS, AllOf, AnyOf, Expression, Not, Term, folded, holds
 from shared.bus.providers import WorkerViews
 from shared.context import Context
+from shared.errors import Refused
 from shared.projections.database import Database
 from shared.projections.folding import After, changes
 from shared.projections.rows import Rows
@@ -77,12 +78,13 @@ class Fleet:
             sa.event.remove(sa.Engine, "before_cursor_execute", note)
         return [one for one in found if one[0].startswith(("SELECT", "WITH")) and "0 = 1" not in one[0]]
 
-    def page(self, after: str | None, **asked: Any) -> Found:
-        query = listing.Listing(P, asked["expression"], asked["sort"], asked["descending"], 1, asked["per_page"], None)
+    def page(self, after: str | None, number: int = 1, **asked: Any) -> Found:
+        sort, descending = asked["sort"], asked["descending"]
+        cursor = None
         if after is not None:
-            sort = next(name for name, one in listing.SORTS.items() if one == asked["sort"])
-            cursor = listing.parse(P, {}, sort, asked["descending"], 1, 1, after, now=NOW).cursor
-            query = listing.Listing(P, query.expression, query.sort, query.descending, 1, query.per_page, cursor)
+            word = next(name for name, one in listing.SORTS.items() if one == sort)
+            cursor = listing.parse(P, {}, word, descending, 1, 1, after, now=NOW).cursor
+        query = listing.Listing(P, asked["expression"], sort, descending, number, asked["per_page"], cursor)
         with self.views.read() as connection:
             return list_pages.find(self.views, connection, query)
 
@@ -223,6 +225,36 @@ def test_the_pages_are_what_fits_in_its_order(fleet: Fleet, rows: dict[str, Row]
         if after is None:
             break
     assert seen == sorted_by(wanted, query["sort"], query["descending"])
+
+
+@generated
+@given(rows=fleets, query=asked, number=st.integers(1, 5))
+def test_a_page_by_number_is_the_one_of_that_number_or_is_too_far(
+    fleet: Fleet, rows: dict[str, Row], query: dict[str, Any], number: int
+):
+    fleet.become(rows)
+    wanted = sorted_by(fitting(rows, query["expression"]), query["sort"], query["descending"])
+    size = query["per_page"]
+    try:
+        page = fleet.page(None, number, **query)
+    except Refused as refusal:
+        if refusal.reason != list_pages.TOO_FAR:
+            raise
+        return
+    found = [row["device_id"] for row in page.rows]
+    assert found == wanted[(number - 1) * size :][: len(found)]
+    assert len(found) == size or page.next is not None or number * size >= len(wanted)
+
+
+def test_a_number_that_is_too_far_is_refused(fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(list_pages, "SKIPPED", 10)
+    ids = [f"{number:024x}" for number in range(30)]
+    fleet.become({one: {**BLANK, "device_id": one, "product_id": P, "notes": "x"} for one in ids})
+    query = {"sort": listing.SORTS["deviceId"], "descending": False, "per_page": 5}
+    assert fleet.page(None, 3, expression=AllOf(()), **query).rows[0]["device_id"] == ids[10]
+    for expression in (AllOf(()), Term("notes", "contains", ("x",))):
+        with pytest.raises(Refused, match="go on from an earlier page"):
+            fleet.page(None, 5, expression=expression, **query)
 
 
 @generated
