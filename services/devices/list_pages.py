@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.devices.fleet import COVERED, FLEET, NEVER
+from services.devices.fleet import COVERED, FLEET
 from services.devices.list_ranges import Range, range_of
 from services.devices.list_seeks import Seek, Seeks, inside
 from services.devices.list_totals import Counters, counters
@@ -267,9 +267,7 @@ class _Search:
         if cursor is None or cursor.value is not None:
             yield Stretch(sort.column, (says(fleet.c[sort.column]),), between, listing.expression)
         word = "name" if sort.column == "name_key" else "last_heard"
-        # of whom nothing was ever heard has never been connected, and is with its like in the index of that
-        never = (fleet.c.connected_at == NEVER,) if word == "last_heard" else ()
-        yield Stretch("device_id", never, Range(), AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
+        yield Stretch("device_id", (), Range(), AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
 
     def _along(self, stretches: Iterator[Stretch], bound: Bound) -> Walked:
         walked = Walked()
