@@ -14,8 +14,10 @@ import sqlalchemy as sa
 import typer
 from rich.table import Table
 
+from deploy.csv_output import Csv, print_csv
 from deploy.paged import pages
 from deploy.wide import people_console
+from services.gateway.http.audit_schemas import Command
 from services.orgs.audit import audit_queries
 from services.orgs.views import ORGANIZATIONS, VIEWS
 from shared.bus.providers import WorkerViews
@@ -42,6 +44,7 @@ def audit_command(
     until: Annotated[str | None, typer.Option("--to", help="The same.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most commands.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="The document of the API instead of a table.")] = False,
+    as_csv: Csv = False,
     data: Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")] = None,
 ) -> None:
     """Who did what to an organization's things, when, from where and under which token: the newest first."""
@@ -57,6 +60,9 @@ def audit_command(
         found = [command for _, command in zip(range(limit), pages(page, "audit"), strict=False)]
     if as_json:
         typer.echo(json.dumps({"audit": found}, ensure_ascii=False))
+        return
+    if as_csv:
+        print_csv(Command(), found)
         return
     console.print(table(found))
     console.print(f"{len(found)} commands{' (at least)' if len(found) == limit else ''}", highlight=False)

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +21,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from deploy import insight_command
+from deploy.csv_output import Csv, print_csv
 from deploy.paged import pages
 from deploy.wide import people_console
 from services.devices import fleet_queries, listing, past_changes
 from services.devices.bootstrap import PAST_VIEWS
 from services.devices.past_changes import Side
+from services.gateway.http import documents
 from shared.bus.past_answers import stamp
 from shared.bus.providers import WorkerViews
+from shared.clock import system_clock
 from shared.context import Context
 from shared.events.contracts import CONTRACTS
 from shared.projections.database import Database
@@ -51,6 +56,8 @@ Json = Annotated[bool, typer.Option("--json", help="The documents of the API ins
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 
 DEVICE_COLUMNS = ("id", "name", "online", "firmware_version", "desired_firmware_version", "groups", "quarantined")
+SHOWN = 100
+"""Devices in a table, unless it is said how many."""
 IDENTIFYING = ("id", "device")
 """Columns that are never broken: people copy from them, and look for what is in them."""
 
@@ -86,22 +93,42 @@ def list_devices(
     version: Annotated[int | None, typer.Option(min=0, max=65_535, help="What runs.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Any of these groups.")] = None,
     quarantined: Annotated[bool | None, typer.Option("--quarantined/--approved")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most devices.")] = 100,
+    query: Annotated[
+        str | None, typer.Option(help="Such as 'online and version < 7 and group = beta'; see docs/queries.md.")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help=f"{', '.join(listing.SORTS)}; with - in front the other way round.")
+    ] = "deviceId",
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="Most devices (default: 100, with --csv all).")
+    ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
-    """Devices in the order of their IDs."""
+    """Devices that fit all of the filters and the query; owners by their IDs."""
     wanted = {"online": online, "firmware_version": version, "groups": group or None, "quarantined": quarantined}
     with _fleet(data) as fleet:
         side = fleet.side(as_of)
-        found = pages(lambda after: _listed(side, product, wanted, after), "devices")
-        shown = [device for _, device in zip(range(limit), found, strict=False)]
-        total = _listed(side, product, wanted, None)["meta"]["total"]
+        asked = _Asked(product, wanted, query, sort, _moment_of(side))
+        first = asked.page(side, None)
+        found = pages(lambda after: first if after is None else asked.page(side, after), "devices")
+        if as_csv:
+            print_csv(documents.Device(), islice(found, limit))
+            return
+        shown = list(islice(found, limit or SHOWN))
+    total, exact = first["meta"]["total"], first["meta"]["total_exact"]
     if as_json:
-        _print_json({"devices": shown, "meta": {"total": total, "as_of": side.as_of}})
+        _print_json({"devices": shown, "meta": {"total": total, "total_exact": exact, "as_of": side.as_of}})
         return
     console.print(_table(DEVICE_COLUMNS, [[device[name] for name in DEVICE_COLUMNS] for device in shown]))
-    _say(f"{len(shown)} of {total} devices, {_when(side)}")
+    _say(f"{len(shown)} of {'' if exact else 'at most '}{total} devices, {_when(side)}")
+
+
+def _moment_of(side: Side) -> datetime:
+    """From when ages are counted."""
+    at = side.as_of["at"]
+    return system_clock() if at is None else datetime.fromisoformat(at)
 
 
 def _names_of_nobody(owner_ids: Sequence[str]) -> Mapping[str, Any]:
@@ -109,9 +136,22 @@ def _names_of_nobody(owner_ids: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _listed(side: Side, product: int, wanted: Mapping[str, Any], after: str | None) -> dict[str, Any]:
-    query = listing.parse(product, wanted, "deviceId", False, 1, listing.MAX_PER_PAGE, after)
-    return fleet_queries.list_devices(side.views, query, _names_of_nobody)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A list, page by page."""
+
+    product: int
+    filters: Mapping[str, Any]
+    query: str | None
+    sort: str
+    now: datetime
+
+    def page(self, side: Side, after: str | None) -> dict[str, Any]:
+        name, per_page = self.sort.removeprefix("-"), listing.MAX_PER_PAGE
+        asked = listing.parse(
+            self.product, self.filters, name, name != self.sort, 1, per_page, after, query=self.query, now=self.now
+        )
+        return fleet_queries.list_devices(side.views, asked, _names_of_nobody)
 
 
 @app.command()

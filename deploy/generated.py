@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy import manifests
 from deploy.permissions_page import permissions_table
+from deploy.queries_page import fields_table
 from deploy.targets_page import targets_table
 from shared.events.catalogue import catalogue
 from shared.events.contracts import CONTRACTS
@@ -27,6 +28,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/events.md": lambda: catalogue(CONTRACTS),
     "docs/settings.md": lambda: SETTINGS + table() + "\n",
     "docs/operations.md": lambda: with_part("docs/operations.md", "targets", targets_table()),
+    "docs/queries.md": lambda: with_part("docs/queries.md", "fields", fields_table()),
     "docs/security.md": lambda: with_part("docs/security.md", "permissions", permissions_table()),
 }
 

@@ -170,7 +170,8 @@ def _details(name: str, compared: Comparison | None) -> list[str]:
 
 
 def _contents(name: str, difference: Difference) -> Iterator[str]:
-    kind = "counter" if difference.table.endswith("_counts") else "row"
+    kinds = {"counts": "counter", "members": "member of a set"}
+    kind = kinds.get(difference.table.rpartition("_")[2], "row")
     yield f"{name}: a {kind} differs (as stored: times in microseconds)"
     yield f"  is        {_shown(difference.left)}"
     yield f"  should be {_shown(difference.right)}"

@@ -9,12 +9,17 @@ older session never overrides a newer one, and an offline fact counts only for t
 that brought it), ``update`` (the last fact of the last attempt) and ``update_started``, ``flash`` (the file that
 somebody wanted on it last), ``turn`` (that it got in a roll-out). One column, so that an import
 pays for as few as can be; None until a gateway saw the device. What lists neither show nor filter by is in the views
-``details`` and ``attributes``. Longer than most modules: one row, one fold.
+``details`` and ``attributes``.
+
+``name_key`` is the name as lists are searched and sorted by it, ``update_phase`` is ``updating`` from the start of an
+attempt until it ended or was cut, ``failing`` when a version failed too often to be offered again (FW-7), else None.
+Most indexes leave out the rows that say nothing in their column: a device that was just imported is in four of them.
+Longer than most modules: one row, one fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +27,9 @@ from shared.events import devices as d
 from shared.events import gateway as g
 from shared.events import rollouts as r
 from shared.ids import NO_VERSION
-from shared.projections.view import Counter, Key, Row, View
+from shared.projections.view import Counter, Index, Key, Row, Set, View
 from shared.store.port import Recorded
-from shared.targets import Membership, Target, counted_product, runs_target
+from shared.targets import MOST_FAILURES, Membership, Target, counted_product, runs_target
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 """``connected_at`` of a device that never was; not None, so that the column can be sorted and paged by."""
@@ -38,6 +43,7 @@ _OUTSIDE: Row = {
     "denied": False,
     "development": False,
     "name": "",
+    "name_key": "",
     "notes": "",
     "groups": [],
     "locked_version": None,
@@ -54,6 +60,7 @@ _NO_UPDATE: Row = {
     "update_failures": 0,
     "update_reason": None,
     "update_cause": None,
+    "update_phase": None,
 }
 _UNSEEN: Row = {
     "reported_product": None,
@@ -73,6 +80,8 @@ _UNSEEN: Row = {
 }
 _SAID = {(True, False): None, (False, False): "disabled", (False, True): "disabled_forced", (True, True): "forced"}
 """What a device declared of updates, as ``updates_said``; None also when it declared nothing."""
+_ENDED = ("failed", "succeeded", "interrupted")
+"""States of an attempt that nobody waits for any more."""
 
 _DECISIONS = (
     d.DeviceImported,
@@ -112,9 +121,17 @@ def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
         return None
     before: Row = row or {"device_id": event.device_id, **_OUTSIDE, **_UNSEEN}
     changes = _CHANGES[type(event)](before, event, recorded)
+    if "update_failures" in changes or "update_state" in changes:
+        changes = {**changes, "update_phase": _phase({**before, **changes})}
     if row is not None and changes.items() <= row.items():
         return row
     return {**before, **changes}
+
+
+def _phase(row: Row) -> str | None:
+    if row["update_failures"] >= MOST_FAILURES:
+        return "failing"
+    return None if row["update_state"] in (None, *_ENDED) else "updating"
 
 
 def _decided(row: Row, event: Any, _: Recorded) -> Row:
@@ -132,7 +149,7 @@ def _decided(row: Row, event: Any, _: Recorded) -> Row:
         case d.DeviceRemoved():
             return _left(row)
         case d.DeviceDescribed(_, _, name, notes):
-            return {"name": name, "notes": notes}
+            return {"name": name, "name_key": name.casefold(), "notes": notes}
         case d.DevelopmentMarked(_, _, development):
             return {"development": development}
         case d.DeviceGrouped(_, _, groups):
@@ -332,6 +349,12 @@ def groups_scope(product_id: int) -> str:
     return f"product-{product_id}/group"
 
 
+def states_scope(product_id: int) -> str:
+    """The scope of what else lists are filtered by: ``denied``, ``locked``, ``failing``, ``updating``, and of all that
+    show it, ``version 7``."""
+    return f"product-{product_id}/state"
+
+
 SESSIONS_SCOPE = "sessions"
 """The scope of open sessions, by ``<epoch> <gateway>``."""
 
@@ -350,6 +373,8 @@ def tally(row: Row) -> Iterable[Counter]:
             yield scope, flag
     for group in row["groups"]:
         yield groups_scope(product_id), group
+    for state in _states(row):
+        yield states_scope(product_id), state
     is_its_own = row["reported_product"] in (None, product_id)
     if row["shown_version"] == NOTHING or not is_its_own:
         return
@@ -357,9 +382,33 @@ def tally(row: Row) -> Iterable[Counter]:
         yield versions_scope(product_id), str(row["shown_version"])
 
 
+def _states(row: Row) -> Iterable[str]:
+    if row["denied"]:
+        yield "denied"
+    if row["locked_version"] is not None:
+        yield "locked"
+    if row["update_phase"] is not None:
+        yield row["update_phase"]
+    if row["shown_version"] != NOTHING:
+        yield f"version {row['shown_version']}"
+
+
+def sets(row: Row) -> Sequence[Set]:
+    """A device is a member of its groups."""
+    product_id = row["product_id"]
+    if not row["groups"] or product_id is None:
+        return ()
+    scope = groups_scope(product_id)
+    return [(scope, group) for group in row["groups"]]
+
+
+COVERED = ("online", "shown_version")
+"""What the indexes of the last connection and of what was heard last also hold: lists of them are searched for these
+without a look at each device."""
+
 FLEET = View(
     name="fleet",
-    version=8,
+    version=9,
     key=("device_id",),
     columns={
         "device_id": str,
@@ -369,6 +418,7 @@ FLEET = View(
         "denied": bool,
         "development": bool,
         "name": str,
+        "name_key": str,
         "notes": str,
         "groups": list,
         "locked_version": int,
@@ -395,6 +445,7 @@ FLEET = View(
         "update_cause": str,
         "updates_said": str,
         "turn": str,
+        "update_phase": str,
         "causes": dict,
     },
     events=(*_DECISIONS, *_SESSIONS, g.FirmwareReported, g.FlashAsked, g.UpdatesDeclared, *_UPDATES, *_TURNS),
@@ -414,13 +465,23 @@ FLEET = View(
         "flash_pending",
         "reported_product",
         "shown_version",
+        "update_phase",
     ),
     tally=tally,
+    sets=sets,
     indexes=(
         ("product_id", "device_id"),
-        ("product_id", "connected_at", "device_id"),
+        ("product_id", "connected_at", "device_id", *COVERED),
         ("product_id", "shown_version", "device_id"),
         ("gateway", "epoch", "online", "device_id"),
         ("owner_id", "device_id"),
+        Index(("product_id", "name_key", "device_id"), only="name_key"),
+        Index(("product_id", "last_heard_at", "device_id", *COVERED), only="last_heard_at"),
+        Index(("product_id", "device_id", "online"), only="online"),
+        Index(("product_id", "locked_version", "device_id"), only="locked_version"),
+        Index(("product_id", "update_phase", "device_id"), only="update_phase"),
+        Index(("product_id", "device_id", "development"), only="development"),
+        Index(("product_id", "device_id", "quarantined"), only="quarantined"),
+        Index(("product_id", "device_id", "denied"), only="denied"),
     ),
 )

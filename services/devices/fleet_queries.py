@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.devices import listing
+from services.devices import list_pages
 from services.devices.attribute_view import ATTRIBUTES, attributes_object
 from services.devices.details import DETAILS
 from services.devices.device import NOT_A_MEMBER
@@ -30,12 +30,13 @@ MAX_OWNED = 10_000
 def list_devices(views: WorkerViews, query: Listing, owners: Owners) -> dict[str, Any]:
     """A page of device objects with its ``meta``, and the customers whose devices are in it."""
     with views.read() as connection:
-        found = listing.find(views, connection, query)
+        found = list_pages.find(views, connection, query)
         product = _product(views, connection, query.product_id)
     meta = {
         "page": query.page,
         "per_page": query.per_page,
         "total": found.total,
+        "total_exact": found.exact,
         "total_pages": max(1, -(-found.total // query.per_page)),
         "next": found.next,
     }

@@ -211,8 +211,9 @@ def _move(streams: WorkerStreams, commands: Sequence[tuple[str, ChangeMember]]) 
 
 
 def _members(views: WorkerViews, product_id: int, name: str, behind: str) -> list[DeviceId]:
-    fleet = views.table(FLEET)
-    is_in = sa.type_coerce(fleet.c.groups, sa.Text).contains(f'"{name}"', autoescape=True)
-    query = sa.select(fleet.c.device_id).where(fleet.c.product_id == product_id, fleet.c.device_id > behind, is_in)
+    members = views.members(FLEET).c
+    query = sa.select(members.device_id).where(
+        members.scope == groups_scope(product_id), members.item == name, members.device_id > behind
+    )
     with views.read() as connection:
-        return [DeviceId(one) for one in connection.execute(query.order_by(fleet.c.device_id).limit(CHUNK)).scalars()]
+        return [DeviceId(one) for one in connection.execute(query.order_by(members.device_id).limit(CHUNK)).scalars()]

@@ -35,12 +35,14 @@ from services.devices.claiming import Claiming
 from services.devices.claims import Claimant
 from services.devices.device import DEVICE, DenyDevice, DesireAttributes, RemoveDevice, stream_of
 from services.devices.quarantine import suspicion
+from services.devices.query_language import Named
 from services.devices.releasing import release_all
 from services.devices.why import Emails
 from shared.bus.given import Given
 from shared.bus.past_answers import answer
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.errors import FlotillaError
+from shared.projections import past_moments
 from shared.times import iso
 
 SWEEP_S = 2
@@ -99,11 +101,16 @@ class DevicesService:
         per_page: int = 25,
         after: str | None = None,
         as_of: str | None = None,
+        query: str | None = None,
     ) -> dict[str, Any]:
-        named = self._with_owners(product_id, filters or {})
-        query = listing.parse(product_id, named, sort, descending, page, per_page, after)
+        now = (None if as_of is None else past_moments.parse(as_of).at) or self.clock()
+        named = self._named(product_id)
+        known = self._with_owners(filters or {}, named)
+        asked = listing.parse(
+            product_id, known, sort, descending, page, per_page, after, query=query, now=now, named=named
+        )
         owners = self._owners(product_id)
-        return answer(self.past, self.views, as_of, lambda views: fleet_queries.list_devices(views, query, owners))
+        return answer(self.past, self.views, as_of, lambda views: fleet_queries.list_devices(views, asked, owners))
 
     @rpc(expected_exceptions=FlotillaError)
     def get_device(self, product_id: int, device_id: str, as_of: str | None = None) -> dict[str, Any]:
@@ -420,7 +427,16 @@ class DevicesService:
     def _products_of(self, org_id: str) -> list[int]:
         return [product["id"] for product in self.orgs.list_products(org_id=org_id)["products"]]
 
-    def _with_owners(self, product_id: int, filters: Mapping[str, Any]) -> dict[str, Any]:
+    def _named(self, product_id: int) -> Named:
+        """The ids of whoever has an address, as far as the team may know them."""
+
+        def named(address: str) -> list[str]:
+            found: list[str] = self.orgs.owners_named(product_id=product_id, username=address)["owner_ids"]
+            return found
+
+        return named
+
+    def _with_owners(self, filters: Mapping[str, Any], named: Named) -> dict[str, Any]:
         """The filters with the ids of whom ``owner`` means: an id, or a name, of somebody whom the team may know."""
         rest = {name: value for name, value in filters.items() if name not in ("owner", "owners")}
         owner = filters.get("owner")
@@ -428,7 +444,7 @@ class DevicesService:
             return rest
         if "@" not in str(owner):
             return {**rest, "owners": [str(owner).strip()]}
-        return {**rest, "owners": self.orgs.owners_named(product_id=product_id, username=str(owner))["owner_ids"]}
+        return {**rest, "owners": named(str(owner))}
 
     def _owners(self, product_id: int) -> fleet_queries.Owners:
         def owners(owner_ids: list[str]) -> Mapping[str, Mapping[str, Any]]:

@@ -23,6 +23,7 @@ from shared.errors import Misuse, Unavailable
 from shared.events.contracts import CONTRACTS, Registry
 from shared.projections.database import Database
 from shared.projections.projector import Projector
+from shared.projections.rows import Rows
 from shared.projections.view import View
 from shared.settings import Settings
 from shared.store.open import open_store
@@ -136,6 +137,14 @@ class WorkerViews:
     def counts(self, view: View) -> sa.Table:
         """The counters of a view."""
         return self._database.counts(view)
+
+    def rows(self, view: View) -> Rows:
+        """What loads rows of a view by their keys."""
+        return Rows(self._database, self._database.tables(view))
+
+    def members(self, view: View) -> sa.Table:
+        """The members of a view's sets."""
+        return self._database.members(view)
 
 
 class Views(DependencyProvider):  # type: ignore[misc]

@@ -29,7 +29,8 @@ _lines = msgspec.json.Encoder().encode_lines
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row, or a counter, that is not the same in both; None where it is missing. Values as they are stored."""
+    """A row, a counter, or a member of a set, that is not the same in both; None where it is missing. Values as they
+    are stored."""
 
     table: str
     left: dict[str, Any] | None
@@ -38,8 +39,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``different`` counts rows and counters, ``shown`` are the first ``MAX_SHOWN`` of them; ``rows`` those of the left
-    one."""
+    """``different`` counts rows, counters and members, ``shown`` are the first ``MAX_SHOWN`` of them; ``rows`` those of
+    the left one."""
 
     rows: int
     left_digest: str
@@ -54,9 +55,9 @@ class Comparison:
 
 
 def digest(connection: sa.Connection, tables: ViewTables) -> str:
-    """SHA-256 over the sorted rows and counters."""
+    """SHA-256 over the sorted rows, counters and members."""
     state = _Digest()
-    for table in (tables.rows, tables.counts):
+    for table in tables.all:
         for page in pages(connection, table):
             state.add(page)
         state.end()
@@ -68,7 +69,7 @@ def compare(left: sa.Connection, left_tables: ViewTables, right: sa.Connection, 
     mine, theirs = _Digest(), _Digest()
     shown: list[Difference] = []
     different = rows = 0
-    for one, other in ((left_tables.rows, right_tables.rows), (left_tables.counts, right_tables.counts)):
+    for one, other in zip(left_tables.all, right_tables.all, strict=True):
         names = [column.name for column in one.columns]
         key = itemgetter(*(names.index(column.name) for column in one.primary_key.columns))
         streams = (_digested(left, one, mine), _digested(right, other, theirs))

@@ -116,11 +116,14 @@ class Database:
         if connection.execute(insert.returning(checkpoints.c.name)).first() is not None:
             self.create_tables(connection, tables)
             self.create_indexes(connection, tables, epoch=0)
+        elif tables.members is not None:  # an older version had no sets; readers hold all tables of a view
+            create = partial(sa.schema.CreateTable, tables.members, if_not_exists=True)
+            connection.exec_driver_sql(statement(tables.members, self.dialect, "create missing", create))
 
     def create_tables(self, connection: sa.Connection, tables: ViewTables) -> None:
         """Create a view's empty tables, without indexes, in place of any that are there."""
         self.drop_tables(connection, tables)
-        for table in (tables.rows, tables.counts):
+        for table in tables.all:
             create = statement(table, self.dialect, "create", partial(sa.schema.CreateTable, table))
             connection.exec_driver_sql(create)
 
@@ -132,7 +135,7 @@ class Database:
         """
         if self.is_sqlite:
             return True
-        names = ", ".join(map(self.dialect.identifier_preparer.format_table, (tables.rows, tables.counts)))
+        names = ", ".join(map(self.dialect.identifier_preparer.format_table, tables.all))
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {SWAP_WAIT_MS}")
         try:
             with connection.begin_nested():
@@ -155,7 +158,7 @@ class Database:
 
     def drop_tables(self, connection: sa.Connection, tables: ViewTables) -> None:
         """Drop a view's tables if they are there."""
-        for table in (tables.rows, tables.counts):
+        for table in tables.all:
             drop = statement(table, self.dialect, "drop", partial(sa.schema.DropTable, table, if_exists=True))
             connection.exec_driver_sql(drop)
 
@@ -173,6 +176,13 @@ class Database:
     def counts(self, view: View) -> sa.Table:
         """The counters of a view: ``scope``, ``item``, ``n``; a counter that is 0 has no row."""
         return self.tables(view).counts
+
+    def members(self, view: View) -> sa.Table:
+        """The members of a view's sets: ``scope``, ``item`` and the key of a row."""
+        found = self.tables(view).members
+        if found is None:
+            raise Misuse(f"view {view.name} has no sets")
+        return found
 
     def connect(self) -> AbstractContextManager[sa.Connection]:
         """A connection for reading: all statements until its end see the same moment. Raises ``Unavailable``."""
@@ -212,7 +222,7 @@ class Database:
         if self.is_sqlite or not self._prepared:
             return
         quote = self.dialect.identifier_preparer.format_table
-        names = ", ".join(quote(table) for known in self._prepared.values() for table in (known.rows, known.counts))
+        names = ", ".join(quote(table) for known in self._prepared.values() for table in known.all)
         connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
 
     def checkpoints(self) -> Checkpoints:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
 
 from shared.errors import Misuse
-from shared.projections.view import Counter, Key, Row, View
+from shared.projections.view import Counter, Key, Row, Set, View
 from shared.store.port import Recorded
 
 After = dict[Key, Row | None]
@@ -20,11 +20,14 @@ _UNTOUCHED: Final[Any] = object()
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What events make of a view: rows that are other or new, rows that are gone, counters by how much."""
+    """What events make of a view: rows that are other or new, rows that are gone, counters by how much; and of sets
+    who came and who went, as scope, item and key."""
 
     written: dict[Key, Row]
     gone: list[Key]
     counted: dict[Counter, int]
+    joined: list[Key] = field(default_factory=list)
+    left: list[Key] = field(default_factory=list)
 
     @property
     def keys(self) -> list[Key]:
@@ -58,7 +61,30 @@ def changes(view: View, stored: Mapping[Key, Row], after: After) -> Changes:
     gone = [key for key, row in after.items() if row is None and key in stored]
     _check(view, written)
     before = [stored[key] for key in (*written, *gone) if key in stored]
-    return Changes(written, gone, _count(view, before, written.values()))
+    moved = _moved(view, stored, written, gone) if view.sets else ()
+    return Changes(written, gone, _count(view, before, written.values()), *moved)
+
+
+def _moved(
+    view: View, stored: Mapping[Key, Row], written: Mapping[Key, Row], gone: Iterable[Key]
+) -> tuple[list[Key], list[Key]]:
+    """Members of sets that came, and that went."""
+    joined: list[Key] = []
+    left: list[Key] = []
+    for key in (*written, *gone):
+        before, after = _sets(view, stored.get(key)), _sets(view, written.get(key))
+        if before != after:
+            joined += [(*one, *key) for one in after - before]
+            left += [(*one, *key) for one in before - after]
+    return joined, left
+
+
+_NO_SETS: Final[frozenset[Set]] = frozenset()
+
+
+def _sets(view: View, row: Row | None) -> frozenset[Set]:
+    found = view.sets(row) if view.sets and row is not None else ()
+    return frozenset(found) if found else _NO_SETS
 
 
 def _check(view: View, written: Mapping[Key, Row]) -> None:

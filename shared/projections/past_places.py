@@ -122,9 +122,8 @@ class Places:
         return {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
 
 
-def _tables(database: Database, view: View) -> tuple[str, str]:
-    tables = database.tables(view)
-    return tables.rows.name, tables.counts.name
+def _tables(database: Database, view: View) -> tuple[str, ...]:
+    return tuple(table.name for table in database.tables(view).all)
 
 
 def _columns(connection: sa.Connection, table: str) -> str:

@@ -141,7 +141,7 @@ def _swap(live: ViewRunner, shadow: ViewRunner) -> bool | None:
         if not tools.database.take_tables(connection, live.tables):
             return None
         tools.database.drop_tables(connection, live.tables)
-        for old, new in ((shadow.tables.rows, live.tables.rows), (shadow.tables.counts, live.tables.counts)):
+        for old, new in zip(shadow.tables.all, live.tables.all, strict=True):
             connection.exec_driver_sql(f"ALTER TABLE {quote(old.name)} RENAME TO {quote(new.name)}")
         tools.parked.clear(connection, live.tables.name)
         tools.parked.rename(connection, shadow.tables.name, live.tables.name)

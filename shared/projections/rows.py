@@ -25,8 +25,8 @@ from shared.projections.recordset import Recordset
 from shared.projections.tables import ViewTables, json_text, micros, moment, once
 from shared.projections.view import Key, Row
 
-_SIZES = (500, 100, 20, 4, 1)
-"""Rows a statement: few sizes, so that few statements are compiled and prepared."""
+_SIZES = (500, 100, 25, 5, 1)
+"""Rows a statement: few sizes, so that few statements are compiled and prepared; one is that of a page of a list."""
 MAX_PARAMETERS = 30_000
 """Most values in a statement; SQLite takes 32 766, PostgreSQL 65 535."""
 MAX_ALTERNATIVES = 64
@@ -87,6 +87,9 @@ class Rows:
         self._bulks.uncount.run_all(
             connection, _flat(counter for counter, number in changes.counted.items() if number < 0)
         )
+        if self._bulks.join is not None and self._bulks.leave is not None:
+            self._bulks.join.run_all(connection, _flat(sorted(changes.joined)))
+            self._bulks.leave.run_all(connection, _flat(changes.left))
 
     def _values(self, rows: Iterable[Row]) -> list[Any]:
         """Row after row as the database keeps them; converted column by column, which takes a third of the time."""
@@ -118,6 +121,16 @@ class _Bulks:
         self.uncount = _Bulk(
             2, lambda size: compiled(_delete(tables.counts, ("scope", "item"), size).where(zero)), MAX_ALTERNATIVES
         )
+        self.join = self.leave = None
+        if tables.members is not None:
+            members, width = tables.members, 2 + len(key)
+            join = compiled(database.insert(members).on_conflict_do_nothing())
+            self.join = _Bulk(width, partial(_repeated, join))
+            self.leave = _Bulk(
+                width,
+                lambda size: compiled(_delete(members, ("scope", "item", *key), size)),
+                MAX_ALTERNATIVES,
+            )
 
 
 class _Bulk:

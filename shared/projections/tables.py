@@ -1,8 +1,8 @@
 """The tables of views: which column type keeps which Python type, and the tables that control them.
 
-``<view>`` has a row a key, ``<view>_counts`` the counters; ``checkpoints`` has the position of every view and relay,
-``projection_parked`` the events that a view could not fold. While a view is rebuilt, its new tables (and its rows in
-the control tables) carry the suffix ``__new``.
+``<view>`` has a row a key, ``<view>_counts`` the counters, ``<view>_members`` the members of sets; ``checkpoints`` has
+the position of every view and relay, ``projection_parked`` the events that a view could not fold. While a view is
+rebuilt, its new tables (and its rows in the control tables) carry the suffix ``__new``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 
 from shared.errors import Misuse
-from shared.projections.view import View
+from shared.projections.view import Index, View
 from shared.times import micros as micros
 from shared.times import moment as moment
 
@@ -90,6 +90,13 @@ class ViewTables:
     name: str
     rows: sa.Table
     counts: sa.Table
+    members: sa.Table | None = None
+    """``scope``, ``item`` and the key of each row that is in this set; None for a view without sets."""
+
+    @property
+    def all(self) -> tuple[sa.Table, ...]:
+        """Everything that is the view's."""
+        return (self.rows, self.counts) if self.members is None else (self.rows, self.counts, self.members)
 
     @property
     def checkpoint(self) -> str:
@@ -103,13 +110,16 @@ def view_tables(view: View, suffix: str = "") -> ViewTables:
     if missing or not view.key:
         raise Misuse(f"view {view.name}: key columns must be str or int: {missing}")
     name = view.name + suffix
-    return ViewTables(view, name, *_tables(name, tuple(view.columns.items()), tuple(view.key)))
+    rows, counts, members = _tables(name, tuple(view.columns.items()), tuple(view.key))
+    return ViewTables(view, name, rows, counts, members if view.sets else None)
 
 
 @lru_cache(maxsize=256)
-def _tables(name: str, columns: tuple[tuple[str, type], ...], key: tuple[str, ...]) -> tuple[sa.Table, sa.Table]:
-    """Rows and counters. The same tables for the same definition, so that what is compiled for them is, too (see
-    ``once``): a service starts in half of the time, each time."""
+def _tables(
+    name: str, columns: tuple[tuple[str, type], ...], key: tuple[str, ...]
+) -> tuple[sa.Table, sa.Table, sa.Table]:
+    """Rows, counters and members. The same tables for the same definition, so that what is compiled for them is, too
+    (see ``once``): a service starts in half of the time, each time."""
     metadata = sa.MetaData()
     described = [sa.Column(column, column_type(kind), nullable=column not in key) for column, kind in columns]
     rows = sa.Table(name, metadata, *described, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=False)
@@ -122,7 +132,16 @@ def _tables(name: str, columns: tuple[tuple[str, type], ...], key: tuple[str, ..
         sa.PrimaryKeyConstraint("scope", "item"),
         sqlite_with_rowid=False,
     )
-    return rows, counts
+    members = sa.Table(
+        f"{name}_members",
+        metadata,
+        sa.Column("scope", _text(), nullable=False),
+        sa.Column("item", _text(), nullable=False),
+        *(sa.Column(column, column_type(kind), nullable=False) for column, kind in columns if column in key),
+        sa.PrimaryKeyConstraint("scope", "item", *key),
+        sqlite_with_rowid=False,
+    )
+    return rows, counts, members
 
 
 def once(table: sa.Table, dialect: sa.Dialect, name: str, make: Callable[[], _Made]) -> _Made:
@@ -144,14 +163,25 @@ def statement(
 def indexes(tables: ViewTables, epoch: int) -> list[sa.Index]:
     """The view's indexes; their names carry the epoch, because a table that is swapped in keeps the names it had."""
     view = tables.view
-    return [_index(tables, f"ix_{view.name}_{number}_{epoch}", names) for number, names in enumerate(view.indexes)]
+    wanted = [index if isinstance(index, Index) else Index(index) for index in view.indexes]
+    return [_index(tables, f"ix_{view.name}_{number}_{epoch}", index) for number, index in enumerate(wanted)]
 
 
-def _index(tables: ViewTables, name: str, columns: tuple[str, ...]) -> sa.Index:
+def _index(tables: ViewTables, name: str, index: Index) -> sa.Index:
     """Without the rows whose first column is NULL: no query looks for them, and many rows begin like that."""
-    indexed = [tables.rows.c[column] for column in columns]
-    known = None if columns[0] in tables.view.key else indexed[0].is_not(None)
-    return sa.Index(name, *indexed, _table=tables.rows, sqlite_where=known, postgresql_where=known)
+    indexed = [tables.rows.c[column] for column in index.columns]
+    known = [] if index.columns[0] in tables.view.key else [indexed[0].is_not(None)]
+    said = [says(tables.rows.c[index.only])] if index.only is not None else []
+    where = sa.and_(*known, *said) if known or said else None
+    return sa.Index(name, *indexed, _table=tables.rows, sqlite_where=where, postgresql_where=where)
+
+
+def says(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """That a column says something, in the very words of an index with ``only``: databases take the index for a query
+    that has them."""
+    if isinstance(column.type, sa.Boolean):
+        return column.is_(sa.true())
+    return column != sa.literal_column("''") if isinstance(column.type, sa.Text) else column.is_not(None)
 
 
 control = sa.MetaData()

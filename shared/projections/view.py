@@ -2,7 +2,7 @@
 
 The projector loads the rows that a page of events touches, folds the page over them in memory, and writes each
 changed row once, with the counters' differences and the position, in one transaction. Because counters are only ever
-the difference of two tallies of a row, they always equal what a scan of the rows would count.
+the difference of two tallies of a row, they always equal what a scan of the rows would count. The same is true of sets.
 """
 
 from __future__ import annotations
@@ -21,6 +21,17 @@ in place: ``{**row, "online": True}``."""
 
 Counter = tuple[str, str]
 """(scope, item), for example ``("product-1000/version", "7")``; scopes are looked up whole."""
+Set = tuple[str, str]
+"""(scope, item) of a set of rows, for example ``("product-1000/group", "beta")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index over columns. ``only``: rows in which this column says something (true, not None, not ``''``); what
+    few rows have then costs the many nothing. Name it among the columns, too, or SQLite looks at each row again."""
+
+    columns: tuple[str, ...]
+    only: str | None = None
 
 
 def _no_tally(row: Row) -> Iterable[Counter]:
@@ -38,6 +49,7 @@ class View:
     are tallied once for all of them, so few different values there make it cheap. A list comes as a tuple.
     ``indexes`` serve queries that name a value of their first column: rows in which that is None are not in them.
     ``parts``: what an event that tells of many rows is made into, and ``keys`` and ``fold`` take in place of it.
+    ``sets`` says of which sets a row is a member: what a list in a column is searched by (see ``ViewTables.members``).
     ``by_envelope``: ``keys`` takes the envelope as well, ``keys(event, recorded)``. ``on_poison``: park an event that
     cannot be folded and go on, or stop there.
     """
@@ -51,7 +63,8 @@ class View:
     fold: Callable[[Row | None, Any, Recorded], Row | None]
     counted: tuple[str, ...] = ()
     tally: Callable[[Row], Iterable[Counter]] = _no_tally
-    indexes: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...] | Index, ...] = ()
+    sets: Callable[[Row], Iterable[Set]] | None = None
     on_poison: Literal["park", "stop"] = "park"
     by_envelope: bool = False
     parts: Callable[[Any], Iterable[Any]] | None = None

@@ -74,6 +74,9 @@ def test_the_newest_commands_are_shown_as_a_table(data: Path) -> None:
     for text in ("ada@example.com", "192.0.2.1", TOKEN, "DeviceRemoved", f"device {DEVICES[-1]}"):
         assert text in shown
     assert DEVICES[-3] not in shown
+    csv = run("acme", "--limit", "2", "--csv", data=data).splitlines()
+    assert csv[0] == "id,at,actor,name,token,address,product_id,what,things,events"
+    assert len(csv) == 3
 
 
 def test_an_import_is_one_line_that_says_how_much_there_was(data: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ def documents(*words: str, data: Path) -> Any:
 def test_the_fleet_is_listed_now_and_as_it_was(data: Path) -> None:
     now = documents("list", data=data)
     assert [device["id"] for device in now["devices"]] == [IDS[0], IDS[1], IDS[3], IDS[4]]
-    assert now["meta"] == {"total": 4, "as_of": {"position": 8, "at": None}}
+    assert now["meta"] == {"total": 4, "total_exact": True, "as_of": {"position": 8, "at": None}}
     then = documents("list", "--as-of", "3", data=data)
     assert [device["id"] for device in then["devices"]] == IDS[:3]
     assert then["meta"]["as_of"]["position"] == 3
@@ -69,6 +71,28 @@ def test_the_fleet_is_listed_now_and_as_it_was(data: Path) -> None:
     shown = run("list", "--as-of", "3", data=data)
     assert "3 of 3 devices, as of position 3" in shown
     assert all(device_id in shown for device_id in IDS[:3])
+
+
+def test_a_query_and_an_order_are_those_of_the_api(data: Path) -> None:  # DEV-6
+    named = documents("list", "--query", "group = lab or name contains KETT", "--sort", "-deviceId", data=data)
+    assert [device["id"] for device in named["devices"]] == [IDS[1], IDS[0]]
+    heard = documents("list", "--as-of", "3", "--query", "last_heard > 7d", data=data)
+    assert heard["devices"] == []
+    with pytest.raises(Refused, match="column 1: found `grop`"):
+        run("list", "--query", "grop = lab", data=data)
+    with pytest.raises(Refused, match="addresses are not known here"):
+        run("list", "--query", "owner = anna@example.com", data=data)
+
+
+def test_a_list_is_written_as_csv(data: Path) -> None:
+    found = list(csv.DictReader(io.StringIO(run("list", "--csv", data=data), newline="")))
+    assert [(row["id"], row["name"], row["groups"]) for row in found[:2]] == [
+        (IDS[0], "kettle", ""),
+        (IDS[1], "", "lab"),
+    ]
+    assert len(found) == 4
+    assert run("list", "--csv", "--limit", "1", data=data).count("\n") == 2
+    assert run("list", "--csv", "--online", data=data).startswith("id,name,")
 
 
 def test_one_device_is_shown_as_it_was(data: Path) -> None:

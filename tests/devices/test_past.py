@@ -99,6 +99,8 @@ def test_filters_orders_and_pages_are_those_of_the_present(platform: Any) -> Non
     assert [one["id"] for one in page["devices"] + behind["devices"]] == [A, B]
     in_the_lab = ask(platform, "list_devices", as_of=then["later"], filters={"groups": ["lab"]})
     assert [one["id"] for one in in_the_lab["devices"]] == [A]
+    just_heard = {"as_of": then["released"], "query": "group = lab and last_heard < 8s"}  # of that time's ages
+    assert [one["id"] for one in ask(platform, "list_devices", **just_heard)["devices"]] == [A]
 
 
 def test_a_device_that_was_not_there_yet_is_not_found(platform: Any) -> None:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.gateway.http import auth, bodies
+from services.gateway.http import auth, bodies, csv_answers
 from services.gateway.http.answers import json_answer
 from services.gateway.http.calls import AS_OF_HEADER, LAST_ID_HEADER, POSITION_HEADER, REPEAT_HEADER, Call, Edge, Route
 from services.gateway.http.errors import error_answer, no_method, no_route
@@ -110,13 +110,20 @@ async def _answer(call: Call) -> Response:
     if route.body == "fields":
         await auth.read_fields(call)  # also where nothing is asked for: what cannot be read is refused
         call.body = await auth.read_body(call, route.request) if route.request else {}
-    made: Any = await route.handler(call)
-    response = made if isinstance(made, Response) else _document(route, made)
+    response = await _made(call)
     if route.secret:
         response.headers["Cache-Control"] = "no-store"
     call.conclude(response)
     await auth.settle(call)
     return response
+
+
+async def _made(call: Call) -> Response:
+    rows = csv_answers.wanted(call)
+    if rows is not None:
+        return await csv_answers.answer(call, rows)
+    made: Any = await call.route.handler(call)
+    return made if isinstance(made, Response) else _document(call.route, made)
 
 
 def _document(route: Route, document: Any) -> Response:

@@ -94,6 +94,7 @@ class Edge:
         self.positions = Positions()
         self.unknown_tokens = UnknownTokens(clock)
         self.slots = Slots()
+        self.exports = Slots("lists as CSV")
         self.logins = Rate(limits.failed_logins_burst, limits.failed_logins_per_s, clock, what="failed logins")
         self.names = Rate(limits.failed_names_burst, limits.failed_names_per_s, clock, what="failed logins")
         self.familiar = Familiar()

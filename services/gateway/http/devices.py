@@ -20,7 +20,14 @@ TOKENS_S = 30.0
 async def list_devices(call: Call) -> Any:
     query = call.query
     if query.get("serial_number"):  # no device's serial number is known, so none has this one
-        meta = {"page": query["page"], "per_page": query["per_page"], "total": 0, "total_pages": 1, "next": None}
+        meta = {
+            "page": query["page"],
+            "per_page": query["per_page"],
+            "total": 0,
+            "total_exact": True,
+            "total_pages": 1,
+            "next": None,
+        }
         return {"devices": [], "customers": [], "meta": meta}
     filters = {name: query[name] for name in FILTERS if name in query}
     groups = [name for name in query.get("groups", "").split(",") if name]
@@ -38,6 +45,7 @@ async def list_devices(call: Call) -> Any:
         page=query["page"],
         per_page=query["per_page"],
         after=query["after"],
+        **({"query": query["query"]} if query.get("query") else {}),
     )
 
 

@@ -406,6 +406,7 @@ class Meta(Document):
 
 
 class DevicesMeta(Meta):
+    total_exact = flag(metadata={"description": "false: there are at most so many"})
     next = string(**NULL)
     as_of = of(AsOf, required=False)
 

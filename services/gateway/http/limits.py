@@ -169,9 +169,10 @@ class Share:
 
 
 class Slots:
-    """So many streams at a time for each login, person and organization."""
+    """So many streams (or what else is open for long) at a time for each login, person and organization."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "event streams") -> None:
+        self._what = what
         self._open: Counter[str] = Counter()
 
     def acquire(self, shares: Sequence[Share]) -> Callable[[], None]:
@@ -179,7 +180,7 @@ class Slots:
         when all of one are in use."""
         for share in shares:
             if self._open[share.key] >= share.most:
-                reason = f"{share.whose} {share.most} event streams open on this gateway; close one first."
+                reason = f"{share.whose} {share.most} {self._what} open on this gateway; close one first."
                 raise Refused("too_many_requests", reason)
         self._open.update(share.key for share in shares)
         held = [share.key for share in shares]

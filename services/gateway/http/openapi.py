@@ -12,15 +12,21 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 
 from services.gateway.http.bodies import FORM, MULTIPART
 from services.gateway.http.calls import LAST_ID_HEADER, POSITION_HEADER, REPEAT_HEADER, STREAM, Route
+from services.gateway.http.csv_answers import FORMATS, rows_of
 from services.gateway.http.documents import Building, Error
 from services.gateway.http.requests import CallQuery
 from shared.auth.permissions import rule_of
 
 JSON = "application/json"
 HTML = "text/html"
+CSV = "text/csv"
 _POSITION = {
     "description": "what has been seen, for reads of one's own writes",
     "schema": {"type": "integer", "minimum": 0},
+}
+_FORMAT = {
+    "description": "csv: this page and all behind it as CSV, as with Accept: text/csv",
+    "schema": {"type": "string", "enum": list(FORMATS)},
 }
 _LAST_ID = {
     "description": "the id of the last event that came: the stream goes on behind it; whoever sends this or accepts "
@@ -106,6 +112,8 @@ def _parameters(route: Route, signed_in: bool) -> list[Any]:
     parameters: list[Any] = []
     if route.query is not None:
         parameters.append({"in": "query", "schema": type(route.query)})
+    if rows_of(route) is not None:
+        parameters.append({"in": "query", "name": "format", **_FORMAT})
     if signed_in:
         parameters.append({"in": "header", "name": POSITION_HEADER, **_POSITION})
     if route.media_type == STREAM:
@@ -136,6 +144,8 @@ def _answer(route: Route) -> dict[str, Any]:
         answer["content"] = {route.media_type: {"schema": {"type": "string"}}}
     elif route.response is not None:
         answer["content"] = _json(route.response) if not isinstance(route.query, CallQuery) else _or_raw(route.response)
+        if rows_of(route) is not None:
+            answer["content"] = {**answer["content"], CSV: {"schema": {"type": "string"}}}
     if rule_of(route.permission).to != "anonymous" and route.method != "GET":
         answer["headers"] = {POSITION_HEADER: _POSITION}
     return answer

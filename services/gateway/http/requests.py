@@ -12,6 +12,8 @@ from shared.ids import MAX_FIRMWARE_VERSION
 
 MAX_PER_PAGE = 1_000
 MAX_PAGE = 1_000_000
+MAX_QUERY = 2_000
+SORTS = ("deviceId", "firmwareVersion", "lastConnection", "name", "lastHeard")
 MAX_ATTRIBUTES = 1_024
 """That one call names."""
 
@@ -134,19 +136,26 @@ class DeviceQuery(Paging):
     development = Flag()
     owner = Line(320)
     firmware_version = Whole(0, 65_535, data_key="firmwareVersion")
+    query = Line(
+        MAX_QUERY,
+        metadata={
+            "description": "conditions beside the filters, as in: online and version < 7 and group = beta; fields are "
+            "those of docs/queries.md"
+        },
+    )
     sort = Line(
         32,
         data_key="sortAttr",
         load_default="lastConnection",
-        metadata={"description": "deviceId, firmwareVersion or lastConnection"},
+        metadata={"description": ", ".join(SORTS)},
     )
     direction = Line(8, data_key="sortDir", load_default="desc", metadata={"description": "asc or desc"})
-    after = Line(1_024, load_default=None, metadata={"description": "meta.next of the answer before"})
+    after = Line(4_096, load_default=None, metadata={"description": "meta.next of the answer before"})
 
     @ma.validates_schema
     def known_words(self, data: Any, **kwargs: Any) -> None:
-        if data.get("sort") not in ("deviceId", "firmwareVersion", "lastConnection"):
-            raise ma.ValidationError("Must be deviceId, firmwareVersion or lastConnection.", "sortAttr")
+        if data.get("sort") not in SORTS:
+            raise ma.ValidationError(f"Must be one of {', '.join(SORTS)}.", "sortAttr")
         if data.get("direction") not in ("asc", "desc"):
             raise ma.ValidationError("Must be asc or desc.", "sortDir")
 

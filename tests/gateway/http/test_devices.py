@@ -7,7 +7,7 @@ import pytest
 from shared.errors import NotFound, Refused
 
 UPDATED = {"id": "0123456789abcdef01234567", "updated_at": "2026-03-01T12:00:00.000Z"}
-META = {"page": 1, "per_page": 25, "total": 1, "total_pages": 1, "next": None}
+META = {"page": 1, "per_page": 25, "total": 1, "total_exact": True, "total_pages": 1, "next": None}
 BASE = "/v1/products/thermo/devices"
 NOT_HERE = "Device not found for this product"
 

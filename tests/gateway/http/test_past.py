@@ -11,7 +11,7 @@ from shared.errors import NotFound, Refused
 BASE = "/v1/products/thermo"
 STAMP = {"position": 118, "at": "2026-02-01T00:00:00.000Z"}
 BUILDING = {"building": {"events_done": 40, "events_total": 118}}
-META = {"page": 1, "per_page": 25, "total": 1, "total_pages": 1, "next": None}
+META = {"page": 1, "per_page": 25, "total": 1, "total_exact": True, "total_pages": 1, "next": None}
 FIGURES = {"devices": {"total": 1, "online": 1, "quarantined": 0, "development": 0}, "firmware": []}
 CHANGES = {
     "from": {"as_of": STAMP, **FIGURES},

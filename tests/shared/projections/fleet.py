@@ -19,7 +19,7 @@ from shared.events.devices import DeviceDescribed, DeviceGrouped, DeviceImported
 from shared.events.gateway import DeviceConnected, DeviceDisconnected
 from shared.projections.database import Database
 from shared.projections.projector import Projector
-from shared.projections.view import Counter, Key, Row, View
+from shared.projections.view import Counter, Index, Key, Row, Set, View
 from shared.store.port import ANY, EventStore, Position, Recorded
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -117,7 +117,8 @@ class Fleet:
             "fold": self.fold,
             "counted": ("product_id", "online", "groups"),
             "tally": _tally,
-            "indexes": (("name",), ("product_id", "online")),
+            "indexes": (("name",), ("product_id", "online"), Index(("product_id", "seen_at"), only="online")),
+            "sets": _sets,
         }
         return View(**(parts | changes))
 
@@ -126,6 +127,10 @@ def _tally(row: Row) -> Iterator[Counter]:
     yield f"product-{row['product_id']}", "online" if row["online"] else "offline"
     for group in row["groups"]:
         yield f"product-{row['product_id']}/group", group
+
+
+def _sets(row: Row) -> list[Set]:
+    return [(f"product-{row['product_id']}/group", group) for group in row["groups"]]
 
 
 FLEET = Fleet().view()
@@ -155,11 +160,18 @@ def expected(view: View, history: Sequence[Recorded]) -> tuple[dict[Key, Row], d
     return rows, counts
 
 
-def content(database: Database, view: View) -> tuple[dict[Key, Row], dict[Counter, int]]:
-    """Rows and counters as they are stored."""
+def content(database: Database, view: View, *, damaged: bool = False) -> tuple[dict[Key, Row], dict[Counter, int]]:
+    """Rows and counters as they are stored; members of sets are those that the rows say, unless the
+    view was ``damaged`` by hand."""
     with database.connect() as connection:
         rows = [dict(row) for row in connection.execute(sa.select(database.table(view))).mappings()]
         counts = connection.execute(sa.select(database.counts(view))).all()
+        if view.sets is not None and not damaged:
+            members = connection.execute(sa.select(database.members(view))).all()
+            key = [name for name in view.columns if name in view.key]
+            assert {tuple(one) for one in members} == {
+                (*one, *(row[name] for name in key)) for row in rows for one in view.sets(row)
+            }
     return {tuple(row[name] for name in view.key): row for row in rows}, {(row[0], row[1]): row[2] for row in counts}
 
 

@@ -25,6 +25,7 @@ from tests.shared.projections.fleet import (
     device,
     disconnected,
     expected,
+    grouped,
     imported,
     named,
     wait_until,
@@ -55,7 +56,7 @@ def test_a_rebuild_gives_the_same_bytes(make: Make, log: Log, database: Flaky) -
     assert database.digest(FLEET) == before
     assert told[0] == (7, 90)
     assert told[-1] == (90, 90)
-    assert _tables(database) == {"checkpoints", "projection_parked", "fleet", "fleet_counts"}
+    assert _tables(database) == {"checkpoints", "projection_parked", "fleet", "fleet_counts", "fleet_members"}
 
 
 def test_a_rebuild_repairs_what_was_changed_by_hand(make: Make, log: Log, database: Flaky) -> None:
@@ -257,6 +258,16 @@ def test_another_version_is_rebuilt_before_it_is_served(make: Make, log: Log, da
     assert [index["column_names"] for index in found] == [["note"]]
     position = log.add(imported(2))
     assert projector.wait_for(position, 20)
+
+
+def test_a_version_may_have_the_first_sets(make: Make, log: Log, database: Flaky) -> None:
+    log.add(imported(1), grouped(1, "lab", "red"))
+    make(replace(FLEET, sets=None)).catch_up()
+    newer = replace(FLEET, version=2)
+    database.prepare([newer])  # before it is rebuilt, whoever reads holds all of its tables
+    assert content(database, newer, damaged=True) == expected(newer, log.all())
+    make(newer).start()
+    assert content(database, newer) == expected(newer, log.all())
 
 
 def test_the_old_version_stands_aside_when_a_new_one_took_over(make: Make, log: Log, database: Flaky) -> None:
