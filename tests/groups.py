@@ -189,9 +189,18 @@ class Guard:
     def _heard(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self.closed or not (event.startswith(self.FORBIDDEN) or (event == "open" and _writes(*arguments[:2]))):
             return
-        if not any(cache in str(arguments) for cache in CACHES):
+        if not any(cache in str(arguments) for cache in CACHES) and not _keeps_an_example():
             self.closed = False  # what tells of it may write
             raise Touched(f"a unit test may not do this ({event} {arguments!r}); move it to a module of the group io")
+
+
+def _keeps_an_example() -> bool:
+    """Whether hypothesis writes down what failed, by a temporary file."""
+    frame = sys._getframe()
+    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+        if frame.f_globals.get("__name__") == "hypothesis.database":
+            return True
+    return False
 
 
 class Touched(BaseException):

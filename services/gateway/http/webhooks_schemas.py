@@ -58,7 +58,7 @@ class AttemptsQuery(Request):
     before = Whole(1, 2**63 - 1, load_default=None, metadata={"description": "meta.next of the answer before"})
 
 
-class Attempt(Document):
+class DeliveryAttempt(Document):
     id = string()
     event_id = string(**NULL)
     event = string(**NULL)
@@ -108,7 +108,7 @@ class WebhookWithLog(Webhook):
     failures = whole(metadata={"description": "rounds without success, in a row"})
     failing_since = string(**NULL)
     next_attempt_at = string(**NULL)
-    logs = list_of(of(Attempt))
+    logs = list_of(of(DeliveryAttempt))
 
 
 class WebhookCreated(Webhook):
@@ -133,7 +133,7 @@ class TestAnswer(Document):
 class Redelivered(Document):
     ok = flag()
     since = string(data_key="from", required=False)
-    attempt = of(Attempt, required=False)
+    attempt = of(DeliveryAttempt, required=False)
 
 
 class AttemptsMeta(Document):
@@ -141,5 +141,5 @@ class AttemptsMeta(Document):
 
 
 class Attempts(Document):
-    attempts = list_of(of(Attempt))
+    attempts = list_of(of(DeliveryAttempt))
     meta = of(AttemptsMeta)
