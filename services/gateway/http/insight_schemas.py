@@ -229,7 +229,7 @@ class Timeline(Document):
     meta = of(TimelineMeta)
 
 
-class UpdateAttempt(Document):
+class UpdateFate(Document):
     version = whole()
     attempt = whole()
     cause = string(**NULL, metadata={"description": "lock, release or file; null: nobody saw it begin"})
@@ -245,7 +245,7 @@ class Updates(Document):
     """The newest first."""
 
     id = string()
-    updates = list_of(of(UpdateAttempt))
+    updates = list_of(of(UpdateFate))
 
 
 class Session(Document):
