@@ -237,11 +237,17 @@ class _Search:
 
     def _walk(self, seeks: Sequence[Seek], most: Bound) -> Found:
         listing = self._listing
-        by_id = next((seek for seek in seeks if seek.by_id), None) if listing.sort.column == "device_id" else None
+        in_order = [seek for seek in seeks if seek.by_id and listing.sort.column == "device_id"]
+        by_id = min(in_order, key=self._expected, default=None)
         walked = self._through(by_id, most.devices) if by_id is not None else self._along(self._stretches(), most)
         if walked.stopped is not None and self._skipped and len(walked.keys) < self._skipped:
             raise Refused("invalid_request", TOO_FAR)
         return self._found(walked)
+
+    def _expected(self, seek: Seek) -> int:
+        """How many devices a seek finds, as far as the counters know."""
+        known = self._counters.exactly(seek.part)
+        return self._counters.total if known is None else known
 
     def _found(self, walked: Walked) -> Found:
         listing = self._listing

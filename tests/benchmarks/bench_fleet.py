@@ -35,6 +35,7 @@ from shared.context import Context
 from shared.events.devices import DeviceImported
 from shared.projections.database import Database
 from shared.projections.folding import changes
+from shared.projections.positions import stored
 from shared.projections.rows import Rows
 from shared.projections.view import Row
 from shared.store.port import Position, Recorded
@@ -144,6 +145,9 @@ def fill(database: Database, count: int) -> None:
     database.prepare([FLEET])
     tables = database.tables(FLEET)
     with database.connect() as connection:
+        kept = stored(connection, tables.checkpoint)
+        if kept is not None and kept.version != FLEET.version:
+            raise SystemExit("the folder has another version of the view; take an empty one")
         found = connection.execute(sa.select(sa.func.count()).select_from(tables.rows)).scalar_one()
     if found == count:
         return
