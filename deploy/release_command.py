@@ -37,7 +37,7 @@ def lock(
     with advised(), logged_in(username, password, data) as api:
         locked = _change(api, product, ids, changes, development=development)
     _say(f"{locked} devices locked to version {version}")
-    _say(f"next: flotilla firmware list --product {product} shows when it runs; then flotilla rollout dry-run {version} or release")
+    _say(f"next: flotilla firmware list {product} shows when it runs; then flotilla rollout dry-run {version} or release")
 
 
 def unlock(
@@ -75,7 +75,7 @@ def release(
         return
     to = "all devices" if names is None else "groups " + ", ".join(names)
     _say(f"version {version} is released to {to}; {found['device_count']:,} devices run it")
-    _say(f"next: flotilla firmware list --product {product} shows how it spreads")
+    _say(f"next: flotilla firmware list {product} shows how it spreads")
 
 
 def _change(api: Api, product: int, ids: list[str] | None, changes: Mapping[str, object], *, development: bool) -> int:

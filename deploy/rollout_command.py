@@ -24,11 +24,11 @@ console = people_console(markup=False)
 DEVICE_COLUMNS = ("id", "state", "stage", "turns", "asked_at", "given_at", "ended_at")
 ADVICE = {
     "firmware_not_running": "no device has run it: flotilla lock PRODUCT VERSION --development --now brings it to the "
-    "development devices; flotilla firmware list --product PRODUCT shows when one runs it",
-    "Firmware not found.": "flotilla firmware list --product PRODUCT lists what there is; flotilla firmware upload adds "
+    "development devices; flotilla firmware list PRODUCT shows when one runs it",
+    "Firmware not found.": "flotilla firmware list PRODUCT lists what there is; flotilla firmware upload adds "
     "one",
     "rollout_active": "flotilla rollout list --product PRODUCT shows the one that is under way",
-    "already_released": "nothing is left to do; flotilla firmware list --product PRODUCT shows what runs where",
+    "already_released": "nothing is left to do; flotilla firmware list PRODUCT shows what runs where",
     "rollout_not_begun": "flotilla rollout approve ID begins it",
 }
 
