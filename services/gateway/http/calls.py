@@ -23,6 +23,8 @@ from shared.store.port import Position
 
 POSITION_HEADER = "X-Flotilla-Position"
 AS_OF_HEADER = "X-Flotilla-As-Of"
+ROLLOUT_HEADER = "X-Flotilla-Rollout"
+"""The roll-out that a streamed dry run is of."""
 REPEAT_HEADER = "Idempotency-Key"
 LAST_ID_HEADER = "Last-Event-ID"
 STREAM = "text/event-stream"

@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 
 from services.gateway.http import events, lists, sse
-from services.gateway.http.calls import Call
+from services.gateway.http.calls import ROLLOUT_HEADER, Call
 from services.gateway.http.rollout_report import OUTCOMES, Predicted, joined
 from services.gateway.rollout_progress import OVER, Shown, Watch
 from shared.auth.permissions import Thing
@@ -22,7 +22,6 @@ from shared.blobs import Blobs
 from shared.errors import NotFound, Refused, Unavailable
 from shared.ids import record_id
 
-ROLLOUT_HEADER = "X-Flotilla-Rollout"
 NO_ROLLOUT = "Roll-out not found."
 SIZES_S = 120.0
 """How long all devices of a product may take to be looked at: a million takes some seconds."""
