@@ -25,8 +25,7 @@ DEVICE_COLUMNS = ("id", "state", "stage", "turns", "asked_at", "given_at", "ende
 ADVICE = {
     "firmware_not_running": "no device has run it: flotilla lock PRODUCT VERSION --development --now brings it to the "
     "development devices; flotilla firmware list PRODUCT shows when one runs it",
-    "Firmware not found.": "flotilla firmware list PRODUCT lists what there is; flotilla firmware upload adds "
-    "one",
+    "Firmware not found.": "flotilla firmware list PRODUCT lists what there is; flotilla firmware upload adds one",
     "rollout_active": "flotilla rollout list --product PRODUCT shows the one that is under way",
     "already_released": "nothing is left to do; flotilla firmware list PRODUCT shows what runs where",
     "rollout_not_begun": "flotilla rollout approve ID begins it",

@@ -27,9 +27,9 @@ from services.devices import (
     members,
     own_devices,
     past_changes,
+    predicting,
     questions,
     usage_queries,
-    predicting,
     why,
 )
 from services.devices.claiming import Claiming
