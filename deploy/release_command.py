@@ -37,9 +37,8 @@ def lock(
     with advised(), logged_in(username, password, data) as api:
         locked = _change(api, product, ids, changes, development=development)
     _say(f"{locked} devices locked to version {version}")
-    _say(
-        f"next: flotilla firmware list {product} shows when it runs; then flotilla rollout dry-run {version} or release"
-    )
+    _say(f"next: flotilla firmware list {product} shows when it runs")
+    _say(f"then: flotilla rollout dry-run {version} --product {product}, or flotilla release {product} {version}")
 
 
 def unlock(

@@ -1,11 +1,10 @@
-"""Lists of any length, one thing a line, as JSON lines or CSV, whichever the client accepts. What is read of them at a
-time is a page: the next one is asked for while the client takes this one, and no further one before that."""
+"""What is told of every device of a product, one a line, as JSON lines or CSV, whichever the client accepts. What is
+read at a time is a page: the next one is asked for while the client takes this one, and no further one before that.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from services.gateway.http.calls import Call
+from shared import csv_text
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
@@ -62,17 +62,7 @@ async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[by
 
 
 async def _csv(pages: AsyncIterator[bytes], columns: Sequence[str]) -> AsyncIterator[bytes]:
-    yield _written([columns])
+    yield csv_text.lines([columns]).encode()
     async for lines in pages:
         found: list[dict[str, Any]] = decode_lines(lines)
-        yield _written([[_cell(one.get(name)) for name in columns] for one in found])
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None else value
-
-
-def _written(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode()
+        yield csv_text.lines(csv_text.values(one, columns) for one in found).encode()

@@ -21,6 +21,7 @@ from services.gateway.http.fields import (
     time,
     whole,
 )
+from services.gateway.http.insight_schemas import Next
 from shared.rollout_plans import Plan
 
 STATES = ("planned", "running", "held", "paused", "cancelled", "rolled_back", "completed")
@@ -151,10 +152,6 @@ class RolloutDevice(Document):
     asked_at = time(**NULL)
     given_at = time(**NULL)
     ended_at = time(**NULL)
-
-
-class Next(Document):
-    next = string(**NULL)
 
 
 class RolloutDevices(Document):

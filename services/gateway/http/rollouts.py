@@ -32,7 +32,6 @@ FACTS_PER_PAGE = 1_000
 PIECE_BYTES = 65_536
 
 PREDICTED = ("id", "would", "stage", "reason", "version", "target")
-DEVICES = ("id", "state", "stage", "turns", "asked_at", "given_at", "ended_at")
 REPORTED = ("id", "outcome", "predicted", "reason", "predicted_stage", "fact", "stage", "turns")
 
 _ROLLOUT_ID = re.compile(r"[0-9a-f]{24}")
@@ -142,21 +141,19 @@ async def _decided(call: Call, method: str, **options: Any) -> dict[str, Any]:
 
 
 async def list_devices(call: Call) -> Any:
-    """A page of the devices that asked for a turn, or all of them as lines or CSV."""
-    query, kind = call.query, lists.wanted(call)
-    if kind != lists.JSON:
-        return await lists.listed(kind, _facts(call, query["state"], query["after"]), DEVICES)
+    """A page of the devices that asked for a turn."""
+    query = call.query
     found = await _page_of_facts(call, query["state"], query["after"], query["per_page"])
-    return {"devices": found["devices"], "meta": {"next": found["next"]}}
+    return {"devices": found["devices"], "meta": {"per_page": query["per_page"], "next": found["next"]}}
 
 
 async def _page_of_facts(call: Call, state: str | None, after: str | None, limit: int) -> dict[str, Any]:
     return await call.ask("firmware", "list_rollout_devices", **_whose(call), state=state, after=after, limit=limit)
 
 
-def _facts(call: Call, state: str | None, first: str | None = None) -> AsyncGenerator[bytes]:
+def _facts(call: Call) -> AsyncGenerator[bytes]:
     async def page(after: str | None) -> lists.Page:
-        found = await _page_of_facts(call, state, first if after is None else after, FACTS_PER_PAGE)
+        found = await _page_of_facts(call, None, after, FACTS_PER_PAGE)
         return lists.encode_lines(found["devices"]), found["next"]
 
     return lists.paged(page)
@@ -183,7 +180,7 @@ async def _report(call: Call, rollout: Shown) -> AsyncGenerator[list[dict[str, A
     """Both are in order of the devices' IDs, so that neither need be had as a whole."""
     begun = None if rollout["state"] in OVER else rollout["stage"]
     facts: dict[str, Any] = {}
-    more = aiter(_facts(call, None))
+    more = aiter(_facts(call))
     has_more = True
     async for predicted in _prediction(call, rollout["prediction"]):
         last = predicted[-1].id

@@ -208,13 +208,11 @@ def test_devices_of_a_rollout_are_listed(api: Any) -> None:
 
     api.bus.answers["firmware.list_rollout_devices"] = page
     answer = api.get(f"{ONE}/devices?state=dark&per_page=1")
-    assert answer.json() == {"devices": [fact(0, "dark")], "meta": {"next": DEVICES[0]}}
+    assert answer.json() == {"devices": [fact(0, "dark")], "meta": {"per_page": 1, "next": DEVICES[0]}}
     asked = {"product_id": 1000, "rollout_id": ID, "state": "dark", "after": None, "limit": 1}
     assert api.bus.last("list_rollout_devices").arguments == asked
     text = api.get(f"{ONE}/devices", headers={"Accept": "text/csv"}).text
     assert [line.partition(",")[0] for line in text.split()] == ["id", DEVICES[0], DEVICES[2]]
-    behind = api.get(f"{ONE}/devices?after={DEVICES[0]}", headers={"Accept": "application/x-ndjson"}).text
-    assert [json.loads(line)["state"] for line in behind.splitlines()] == ["failed"]
 
 
 def with_prediction(api: Any, *lines: dict[str, Any]) -> None:

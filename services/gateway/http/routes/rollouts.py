@@ -80,7 +80,6 @@ ROUTES = [
         rollouts.list_devices,
         schemas.RolloutDevices(),
         query=schemas.RolloutDevicesQuery(),
-        streamed=STREAMED,
     ),
     get(
         ROLLOUT + "/report",
