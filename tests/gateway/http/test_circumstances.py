@@ -143,8 +143,9 @@ OTHERS = {
     "client": "lamp-1",
     "name": "led",
     "key": "0" * 16,
+    "hook": "7" * 24,
+    "rollout": "7" * 24,
 }
-ROLLOUT = {"rollout": "7" * 24}
 PEOPLE = {"username": "jo@example.org", "email": "jo@example.org"}
 
 
@@ -160,7 +161,7 @@ def test_every_command_on_a_thing_of_an_organization_says_whose_it_is(api: Any, 
             or not names & {"org", "product", "device"}
         ):
             continue
-        path = re.sub(r"{(\w+)(:path)?}", lambda match: {**PATH, **OTHERS, **ROLLOUT, **PEOPLE}[match[1]], route.path)
+        path = re.sub(r"{(\w+)(:path)?}", lambda match: {**PATH, **OTHERS, **PEOPLE}[match[1]], route.path)
         sent = {"files": {"file": ("a.txt", b"0123456789abcdef01234567")}} if route.body == "upload" else {"json": BODY}
         api.bus.asked.clear()
         api.calls.asked.clear()
