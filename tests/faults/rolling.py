@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,8 +183,6 @@ def _ends(rolling: Rolling, ours: Sequence[tuple[Recorded, Mapping[str, Any]]]) 
     runs = {data["device_id"]: data["version"] for event, data in ours if event.type == "FirmwareReported"}
     for devices, version in ((rolling.plain, NEW), (rolling.lab, OLD)):
         yield from (f"{one} runs {runs.get(one)}, not {version}" for one in devices if runs.get(one) != version)
-    done = Counter((data["device_id"], data["version"]) for event, data in ours if event.type == "UpdateSucceeded")
-    yield from (f"{device} was brought to {what} {count} times" for (device, what), count in done.items() if count > 1)
 
 
 def _turns(rollout_id: str, ours: Sequence[tuple[Recorded, Mapping[str, Any]]], at_once: int) -> Iterator[str]:

@@ -81,5 +81,3 @@ def test_each_kind_of_wrong_is_seen() -> None:
     touched = UpdateStarted(one.lab[0], P, BAD, 2, "rollout", 5)
     assert judged(one, recorded(*story, touched), None) == []
     assert "touched after" in "; ".join(judged(one, recorded(*story, touched), len(story)))
-    doubled = UpdateSucceeded(one.plain[0], P, NEW, 2, "rollout")
-    assert "was brought to" in "; ".join(judged(one, recorded(*story, doubled), None))
