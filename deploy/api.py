@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Self
 
@@ -13,9 +13,12 @@ import msgspec
 from shared.errors import FlotillaError, Unavailable
 
 UPLOAD_S = 900.0
+DRY_RUN_S = 150.0
 WATCH_PAUSE_S = 0.5
 WATCH_AGAIN_S = 60.0
-"""How long a job is watched whose platform is silent."""
+"""How long what is watched goes on although its platform is silent."""
+OVER = ("completed", "cancelled", "rolled_back")
+"""States of a roll-out that no other follows by itself."""
 
 
 class ApiError(FlotillaError):
@@ -125,20 +128,7 @@ class Api:
     def import_progress(self, product: int, import_id: str) -> Iterator[dict[str, Any]]:
         """A job whenever it moved, until its end, also over a restart of the platform. Raises ``ApiError``, and
         ``Unavailable`` after ``WATCH_AGAIN_S`` without an answer."""
-        path, silent_since = f"/v1/products/{product}/imports/{import_id}/events", time.monotonic()
-        while True:
-            try:
-                with self._frames_of(path) as frames:
-                    for frame in frames:
-                        silent_since = time.monotonic()
-                        if frame is not None:
-                            yield frame[1]
-                            if frame[0] != "progress":
-                                return
-            except httpx.TransportError as error:
-                if time.monotonic() - silent_since > WATCH_AGAIN_S:
-                    raise Unavailable(f"the platform does not answer: {error}") from None
-            time.sleep(WATCH_PAUSE_S)
+        return self._watched(f"/v1/products/{product}/imports/{import_id}/events", lambda state: state != "progress")
 
     def act_on_devices(self, product: int, action: str, device_ids: list[str], **options: Any) -> dict[str, Any]:
         """One action on up to 1,000 devices; each one's outcome."""
@@ -258,9 +248,12 @@ class Api:
         signing: dict[str, Any] = self.call("GET", f"/v1/products/{product}/signing")
         return signing
 
-    def release(self, product: int, version: int) -> dict[str, Any]:
-        """FW-4."""
-        body = {"version": version, "product_default": True}
+    def release(
+        self, product: int, version: int, *, groups: list[str] | None = None, intelligent: bool = False
+    ) -> dict[str, Any]:
+        """FW-4; None: to all."""
+        to: dict[str, Any] = {"product_default": True} if groups is None else {"groups": groups}
+        body = {"version": version, **to, "intelligent": intelligent}
         firmware: dict[str, Any] = self.call("PUT", f"/v1/products/{product}/firmware/release", json=body)
         return firmware
 
@@ -273,6 +266,88 @@ class Api:
         """The counters of the fleet."""
         counters: dict[str, Any] = self.call("GET", f"/v1/products/{product}/stats")
         return counters
+
+    def dry_run(self, product: int, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """FW-6: how far each stage of a plan goes."""
+        path = f"/v1/products/{product}/rollouts/dry-run"
+        found: dict[str, Any] = self.call("POST", path, json=dict(plan), timeout=DRY_RUN_S)
+        return found
+
+    def dry_run_as_csv(self, product: int, plan: Mapping[str, Any]) -> Iterator[bytes]:
+        """Every device and what it would do."""
+        return self._csv("POST", f"/v1/products/{product}/rollouts/dry-run", json=dict(plan))
+
+    def plan_rollout(self, product: int, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """With ``start`` approved, too."""
+        rollout: dict[str, Any] = self.call("POST", f"/v1/products/{product}/rollouts", json=dict(plan))["rollout"]
+        return rollout
+
+    def rollouts(self, product: int) -> list[dict[str, Any]]:
+        """The newest first."""
+        found: list[dict[str, Any]] = self.call("GET", f"/v1/products/{product}/rollouts")["rollouts"]
+        return found
+
+    def rollout(self, product: int, rollout_id: str) -> dict[str, Any]:
+        """How one stands."""
+        found: dict[str, Any] = self.call("GET", f"/v1/products/{product}/rollouts/{rollout_id}")["rollout"]
+        return found
+
+    def decide_rollout(self, product: int, rollout_id: str, word: str, reason: str = "") -> dict[str, Any]:
+        """``approve``, ``pause``, ``resume``, ``cancel`` or ``rollback``; how it stands then."""
+        path = f"/v1/products/{product}/rollouts/{rollout_id}/{word}"
+        found: dict[str, Any] = self.call("POST", path, json={"reason": reason})["rollout"]
+        return found
+
+    def rollout_devices(self, product: int, rollout_id: str, state: str | None, count: int) -> dict[str, Any]:
+        """The first devices that asked for a turn, and ``meta.next``."""
+        query = {"per_page": count, **({"state": state} if state else {})}
+        path = f"/v1/products/{product}/rollouts/{rollout_id}/devices"
+        found: dict[str, Any] = self.call("GET", path, params=query)
+        return found
+
+    def rollout_devices_as_csv(self, product: int, rollout_id: str, state: str | None) -> Iterator[bytes]:
+        """All of them."""
+        path = f"/v1/products/{product}/rollouts/{rollout_id}/devices"
+        return self._csv("GET", path, params={"state": state} if state else {})
+
+    def rollout_report(self, product: int, rollout_id: str) -> dict[str, Any]:
+        """Prediction against fact."""
+        path = f"/v1/products/{product}/rollouts/{rollout_id}/report"
+        found: dict[str, Any] = self.call("GET", path, timeout=DRY_RUN_S)
+        return found
+
+    def rollout_report_as_csv(self, product: int, rollout_id: str) -> Iterator[bytes]:
+        """The same of every device."""
+        return self._csv("GET", f"/v1/products/{product}/rollouts/{rollout_id}/report")
+
+    def rollout_progress(self, product: int, rollout_id: str) -> Iterator[dict[str, Any]]:
+        """The same of a roll-out."""
+        return self._watched(f"/v1/products/{product}/rollouts/{rollout_id}/events", OVER.__contains__)
+
+    def _watched(self, path: str, is_last: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+        silent_since = time.monotonic()
+        while True:
+            try:
+                with self._frames_of(path) as frames:
+                    for frame in frames:
+                        silent_since = time.monotonic()
+                        if frame is not None:
+                            yield frame[1]
+                            if is_last(frame[0]):
+                                return
+            except httpx.TransportError as error:
+                if time.monotonic() - silent_since > WATCH_AGAIN_S:
+                    raise Unavailable(f"the platform does not answer: {error}") from None
+            time.sleep(WATCH_PAUSE_S)
+
+    def _csv(self, method: str, path: str, **options: Any) -> Iterator[bytes]:
+        with self._client.stream(
+            method, path, headers={"Accept": "text/csv"}, timeout=DRY_RUN_S, **options
+        ) as response:
+            if response.status_code >= 400:
+                response.read()
+                raise _error(response)
+            yield from response.iter_bytes()
 
     @contextmanager
     def events(self, product: int) -> Iterator[Iterator[tuple[str, dict[str, Any]] | None]]:

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.progress import Progress
 
 from deploy.api import Api
+from deploy.durations import duration_s
 from deploy.process import allow_open_files
 from deploy.running import DataFolder, Process
 from deploy.simulation.conditions import Conditions
@@ -46,15 +47,6 @@ IMPORT_AT_ONCE = 10_000
 """Lines of one import that is answered at once."""
 LOOK_EVERY_S = 0.5
 SHOWN = 5
-_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-
-
-def duration_s(text: str) -> float:
-    """Seconds, from "90", "90s", "1.5m", "2h"; more than nothing."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text.strip())
-    if found is None or not float(found[1]):
-        raise typer.BadParameter(f"{text!r} is no duration; write 90, 90s, 1.5m or 2h")
-    return float(found[1]) * _UNITS_S[found[2]]
 
 
 def share(text: str) -> float:

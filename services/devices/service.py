@@ -27,6 +27,7 @@ from services.devices import (
     members,
     own_devices,
     past_changes,
+    predicting,
     questions,
     usage_queries,
     why,
@@ -43,6 +44,7 @@ from shared.bus.past_answers import answer
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.errors import FlotillaError
 from shared.projections import past_moments
+from shared.rollouts import Rollout
 from shared.times import iso
 
 SWEEP_S = 2
@@ -188,6 +190,34 @@ class DevicesService:
         self, product_id: int, version: int, product_default: bool = True, groups: Sequence[str] = ()
     ) -> dict[str, Any]:
         return impact.update_impact(self.views, product_id, version, product_default, groups)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def rollout_sizes(
+        self,
+        product_id: int,
+        rollout_id: str,
+        version: int,
+        groups: Sequence[str],
+        stages: Sequence[Mapping[str, Any]],
+        intelligent: bool = False,
+    ) -> dict[str, Any]:
+        rollout = Rollout(rollout_id, version, tuple(groups), intelligent=intelligent)
+        return predicting.rollout_sizes(self.views, product_id, rollout, stages)
+
+    @rpc(expected_exceptions=FlotillaError)
+    def predict_rollout(
+        self,
+        product_id: int,
+        rollout_id: str,
+        version: int,
+        groups: Sequence[str],
+        shares: Sequence[int],
+        after: str | None = None,
+        limit: int = predicting.MAX_PER_PAGE,
+        intelligent: bool = False,
+    ) -> dict[str, Any]:
+        rollout = Rollout(rollout_id, version, tuple(groups), intelligent=intelligent)
+        return predicting.predict_rollout(self.views, product_id, rollout, shares, after, limit)
 
     @rpc(expected_exceptions=FlotillaError)
     def count_locked(self, product_id: int, version: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from services.gateway.life import Life
 from services.gateway.log import TelemetryLog
 from services.gateway.protocols import Protocols, ports
 from services.gateway.provisioning import Provisioner
+from services.gateway.rollout_progress import RolloutProgress
 from services.gateway.stream_ids import Ids
 from services.gateway.web import WebServer
 from shared.blobs import Blobs, FileBlobs, open_blobs
@@ -286,6 +287,8 @@ class Gateway:
     ) -> None:
         if self.settings.http_port < 0:
             return
+        rollouts = RolloutProgress(self.settings.gateway)
+        await rollouts.listen(bus)
         app = build_app(
             Services(
                 bus=cast(Bus, bus),
@@ -295,6 +298,7 @@ class Gateway:
                 log=telemetry,
                 calls=calls,
                 blobs=blobs,
+                rollouts=rollouts,
                 addresses=addresses,
                 clock=self._clock,
                 status=self.status,

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from deploy import simulate_command
 from deploy.cli import app
-from deploy.simulate_command import duration_s, share
+from deploy.durations import duration_s
+from deploy.simulate_command import share
 from deploy.simulation.application import Unit
 from deploy.simulation.conditions import Conditions
 from deploy.simulation.counts import Counts

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from deploy.api import ApiError
+from deploy.api import Api, ApiError
 from deploy.postgres import PostgresServer
 from deploy.postgres import ensure_installed as ensure_postgres
 from deploy.process import end_with_parent
@@ -34,11 +34,12 @@ from shared.people.open import open_contracts
 from shared.store.open import open_store
 from shared.store.port import Recorded
 from tests.eventstore import any_event_store
-from tests.faults import disk, past
+from tests.faults import disk, past, rolling
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.platform import Mode, Platform, held, whole
 from tests.faults.proxy import HOST, Proxy
+from tests.faults.rolling import Rolling
 from tests.faults.tap import Tap
 from tests.faults.verdict import everything, judged, unfinished
 
@@ -64,11 +65,18 @@ class Campaign:
         self._seed = seed
         self._begun_s = time.monotonic()
         self._load: Load | None = None
+        self._rolling: Rolling | None = None
+        self._settled_at: int | None = None
 
     @property
     def load(self) -> Load:
         assert self._load is not None
         return self._load
+
+    @property
+    def rolling(self) -> Rolling:
+        assert self._rolling is not None
+        return self._rolling
 
     def begin(self) -> None:
         """Start platform and load."""
@@ -78,12 +86,15 @@ class Campaign:
         endpoints = [gateway.mqtt for gateway in gateways if gateway.mqtt]
         self._load = Load([str(gateway.http) for gateway in gateways], endpoints, self.ledger, self._seed)
         self.load.found(self._account_of, DEVICES)
+        self._rolling = Rolling(Api.like(self.load.api, str(gateways[0].http)), endpoints)
+        self._rolling.start(self.load.org)
         self.load.start()
         print(ROW.format(*HEADINGS), flush=True)
 
     def end(self) -> None:
         """Switch the devices off, look for the last time, stop in order."""
         self.load.stop()
+        self.rolling.stop()
         self.look("the end, all devices switched off", online=0)
         self.load.close()
         code, told = self.platform.tool("projections", "verify")
@@ -154,8 +165,12 @@ class Campaign:
             flush=True,
         )
         wrong = [*late, *verdict.doubles, *verdict.problems, *self._differing(views, events)]
+        wrong += rolling.judged(self.rolling, events, self._settled_at)
         self.wrong += [f"{fault}: {problem}" for problem in (*wrong, *past.miscounted(self.platform.settings))]
+        if self.rolling.cancelled and self._settled_at is None:
+            self._settled_at = max(event.position for event in events)
         if online is None:
+            self.rolling.cancel()
             self.load.resume()
 
     def _work_again(self) -> None:
@@ -178,7 +193,8 @@ class Campaign:
 
     def _left(self, online: int) -> list[str]:
         """Cheap looks first; what costs more only when those find nothing."""
-        for look in (self.platform.unwell, lambda: self._presence(online), self._behind, self.platform.undelivered):
+        cheap = (self.platform.unwell, lambda: self._presence(online), self.rolling.left)
+        for look in (*cheap, self._behind, self.platform.undelivered):
             found = look()
             if found:
                 return found

@@ -94,7 +94,7 @@ class Load:
         self._urls = urls
         self._endpoints = endpoints
         self._seed = seed
-        self._account = self._org = ""
+        self._account = self.org = ""
         self._others: list[Api] = []
         self._stopping = threading.Event()
         self._quiet = threading.Event()
@@ -110,8 +110,8 @@ class Load:
         self.api.sign_up(f"{name}@example.com", PASSWORD)
         self.api.log_in(f"{name}@example.com", PASSWORD)
         self.reader.log_in(f"{name}@example.com", PASSWORD)
-        self._org = self.api.create_organization(name, name)["slug"]
-        self.product = self.api.create_product(self._org, "Under load", "Many faults", "mqtt")["id"]
+        self.org = self.api.create_organization(name, name)["slug"]
+        self.product = self.api.create_product(self.org, "Under load", "Many faults", "mqtt")["id"]
         self._account = account_of(self.product)
         self._others = [Api.like(self.api, url) for url in self._urls]
         self.ids = [secrets.token_hex(12) for _ in range(devices)]
@@ -271,7 +271,7 @@ class Load:
 
         product = {"name": f"Product {secrets.token_hex(6)}", "description": "One of many", "device_type": "mqtt"}
         body = {"json": {"product": product}}
-        return Wish("POST", f"/v1/orgs/{self._org}/products", body, kept, secrets.token_hex(12))
+        return Wish("POST", f"/v1/orgs/{self.org}/products", body, kept, secrets.token_hex(12))
 
     def _made(self, method: str, path: str, kept: Callable[[UUID, Answer], None], **options: Any) -> Wish:
         return Wish(method, f"/v1/products/{self.product}/{path}", options, kept, secrets.token_hex(12))

@@ -80,7 +80,6 @@ class Prediction:
             after=self._after,
             limit=PAGE,
             intelligent=plan.intelligent,
-            as_lines=True,
         )
         self._gzip.write(page["lines"].encode())
         self._after = page["next"]

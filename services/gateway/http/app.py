@@ -19,7 +19,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.http import auth, bodies, csv_answers
 from services.gateway.http.answers import json_answer
-from services.gateway.http.calls import AS_OF_HEADER, LAST_ID_HEADER, POSITION_HEADER, REPEAT_HEADER, Call, Edge, Route
+from services.gateway.http.calls import (
+    AS_OF_HEADER,
+    LAST_ID_HEADER,
+    POSITION_HEADER,
+    REPEAT_HEADER,
+    ROLLOUT_HEADER,
+    Call,
+    Edge,
+    Route,
+)
 from services.gateway.http.errors import error_answer, no_method, no_route
 from services.gateway.http.fields import load
 from services.gateway.http.limits import Allowance
@@ -40,7 +49,7 @@ CORS = {
     f"X-Particle-Project, {LAST_ID_HEADER}, {POSITION_HEADER}, {REPEAT_HEADER}",
     "Access-Control-Max-Age": "600",
 }
-EXPOSED = ", ".join([POSITION_HEADER, AS_OF_HEADER, *Allowance(0, 0, 0).headers(), "Retry-After"])
+EXPOSED = ", ".join([POSITION_HEADER, AS_OF_HEADER, ROLLOUT_HEADER, *Allowance(0, 0, 0).headers(), "Retry-After"])
 
 
 def build_app(services: Services) -> Starlette:

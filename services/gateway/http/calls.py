@@ -23,6 +23,8 @@ from shared.store.port import Position
 
 POSITION_HEADER = "X-Flotilla-Position"
 AS_OF_HEADER = "X-Flotilla-As-Of"
+ROLLOUT_HEADER = "X-Flotilla-Rollout"
+"""The roll-out that a streamed dry run is of."""
 REPEAT_HEADER = "Idempotency-Key"
 LAST_ID_HEADER = "Last-Event-ID"
 STREAM = "text/event-stream"
@@ -42,7 +44,8 @@ class Route:
     ``secret``: the answer holds a secret and must not be cached. ``password``: a user's name and password in Basic
     authentication stand for a token (style U of contract 1.3). ``past``: asked of a past moment it may answer 202
     instead, while that is built. ``redirects``: it may answer 302, for browsers. ``also``: permissions that are
-    asked, too, for some of what it can do.
+    asked, too, for some of what it can do. ``streamed``: types that a long list is answered as if the client
+    accepts them.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -61,6 +64,7 @@ class Route:
     past: bool = False
     redirects: bool = False
     also: tuple[str, ...] = ()
+    streamed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class Edge:
         self.logins = Rate(limits.failed_logins_burst, limits.failed_logins_per_s, clock, what="failed logins")
         self.names = Rate(limits.failed_names_burst, limits.failed_names_per_s, clock, what="failed logins")
         self.familiar = Familiar()
+        self.dry_runs = asyncio.Semaphore(limits.dry_runs_at_once)
         self.hashing = asyncio.Semaphore(limits.hashing_at_once)
         self.sign_ups = Rate(limits.sign_ups_burst, limits.sign_ups_per_s, clock, what="new accounts")
         self.calls = Rate(limits.calls_burst, limits.calls_per_s, clock, what="calls", whose="of this login")

@@ -146,6 +146,8 @@ def _answer(route: Route) -> dict[str, Any]:
         answer["content"] = _json(route.response) if not isinstance(route.query, CallQuery) else _or_raw(route.response)
         if rows_of(route) is not None:
             answer["content"] = {**answer["content"], CSV: {"schema": {"type": "string"}}}
+    for kind in route.streamed:
+        answer["content"][kind] = {"schema": {"type": "string"}}
     if rule_of(route.permission).to != "anonymous" and route.method != "GET":
         answer["headers"] = {POSITION_HEADER: _POSITION}
     return answer

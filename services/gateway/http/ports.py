@@ -13,6 +13,7 @@ from services.gateway.history import Listed
 from services.gateway.hub import Hub
 from services.gateway.import_progress import Imports
 from services.gateway.log_reading import Wanted
+from services.gateway.rollout_progress import RolloutProgress
 from services.gateway.stream_reader import History as StreamHistory
 from shared.blobs import Blobs
 from shared.clock import Clock
@@ -96,6 +97,7 @@ class Limits:
     failed_logins_per_s: float = 0.2
     failed_names_burst: float = 100
     failed_names_per_s: float = 0.05
+    dry_runs_at_once: int = 2
     hashing_at_once: int = 4
     hashing_wait_s: float = 10.0
     sign_ups_burst: float = 30
@@ -135,6 +137,7 @@ class Services:
     log: Log
     calls: Calls
     blobs: Blobs
+    rollouts: RolloutProgress
     addresses: Addresses
     clock: Clock
     status: Callable[[], Mapping[str, Any]]

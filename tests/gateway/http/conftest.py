@@ -29,6 +29,7 @@ from services.gateway.hub import EventFilter, Hub
 from services.gateway.import_progress import Progress
 from services.gateway.live import Place, PublishedEvent
 from services.gateway.log_reading import Wanted
+from services.gateway.rollout_progress import RolloutProgress
 from services.gateway.stream_ids import Ids
 from shared.blobs import FileBlobs
 from shared.context import Context
@@ -355,6 +356,7 @@ class Api:
         self.calls = FakeCalls()
         self.history = FakeHistory()
         self.log = FakeLog()
+        self.rollouts = RolloutProgress("a", pace_s=0)
         self.keys = MemoryTable()
         self.addresses = Addresses(Keys(self.keys, lambda person: False))
         self.status: dict[str, Any] = {"ok": True, "parts": {"directory": {"lag": 0}}}
@@ -368,6 +370,7 @@ class Api:
                 log=self.log,
                 calls=self.calls,
                 blobs=self.blobs,
+                rollouts=self.rollouts,
                 addresses=self.addresses,
                 clock=self.clock,
                 status=lambda: self.status,
@@ -409,6 +412,9 @@ def check(method: str, response: httpx.Response) -> None:
         return
     route = route_of(method, response.request.url.path)
     if route is not None and route.media_type != "application/json" and response.is_success:
+        return
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if route is not None and kind in route.streamed and response.is_success:
         return
     if response.is_redirect:
         return

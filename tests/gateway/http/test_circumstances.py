@@ -143,6 +143,8 @@ OTHERS = {
     "client": "lamp-1",
     "name": "led",
     "key": "0" * 16,
+    "hook": "7" * 24,
+    "rollout": "7" * 24,
 }
 PEOPLE = {"username": "jo@example.org", "email": "jo@example.org"}
 

@@ -22,6 +22,7 @@ OTHERS = {
     "version": "7",
     "name": "led",
     "import": "9" * 24,
+    "rollout": "7" * 24,
     "token": "5" * 24,
     "prefix": "a/b",
     "username": "somebody@example.org",
