@@ -52,14 +52,12 @@ test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
 	@echo "==> the servers that tests start privately, and the official clients"
 	@$(BIN)/python -m deploy.servers
 	@$(BIN)/python -m tests.clients.installed
-	@echo "==> 1 of 4, unit: pure modules"
+	@echo "==> 1 of 3, unit: pure modules"
 	@$(PYTEST) -n 2 $(UNIT)
-	@echo "==> 2 of 4, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
+	@echo "==> 2 of 3, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
 	@$(PYTEST) $(SIDE_BY_SIDE) $(OTHERS) -m "(io or broker or postgres) and not whole and not faults"
-	@echo "==> 3 of 4, whole: the platform as its users start it, in every mode"
-	@$(BIN)/pytest -v -n 2 -m whole $(WHOLE)
-	@echo "==> 4 of 4, faults: kill -9, outages of 30 s, doubles and a full disk, in every mode"
-	@$(BIN)/pytest -v -m faults tests/faults
+	@echo "==> 3 of 3, whole and faults: the platform as its users start it; kill -9, outages of 30 s, doubles, a full disk, in every mode"
+	@$(BIN)/pytest -v -n 3 --dist loadfile --no-loadscope-reorder -m "whole or faults" $(WHOLE) tests/faults
 
 unit: $(VENV)/dev.stamp  ## only the tests of pure modules
 	@$(PYTEST) -n 2 $(UNIT)

@@ -32,10 +32,12 @@ LEAST_MEMORY = 4 << 30
 IMAGE = "rabbitmq:3.13-alpine"
 LONGEST_ID = 80
 """Characters of a parameter that a test is named by."""
+TOLD = "told"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 
 LONG = (
+    "faults/test_faults.py",
     "bus/test_cluster.py",
     "deploy/test_rabbitmq.py",
     "bus/test_outage.py",
@@ -89,6 +91,14 @@ def pytest_xdist_setupnodes() -> None:
     _as_wide_as_the_terminal()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What a test tells of its run (``tell``) is shown, also when it passed in another process."""
+    for name, text in report.sections:
+        if name == f"Captured {TOLD} call" and "PYTEST_XDIST_WORKER" not in os.environ:
+            print(f"\n{text}", end="")
+
+
 def _as_wide_as_the_terminal() -> None:
     """So are pytest's own lines."""
     os.environ.pop("COLUMNS", None)
@@ -108,6 +118,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return (yield)
     finally:
         _guard.closed = False
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Has a text shown with the outcome of the test."""
+    return lambda text: request.node.add_report_section("call", TOLD, text)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -61,10 +61,9 @@ def _started(mode: Mode, folder: Path, environment: dict[str, str]) -> Running:
 
 @pytest.mark.parametrize("mode", get_args(Mode))
 def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
-    mode: Mode, campaigns: dict[Mode, Running], capsys: pytest.CaptureFixture[str]
+    mode: Mode, campaigns: dict[Mode, Running], tell: Callable[[str], None]
 ) -> None:
     running = campaigns[mode]
     code = running.process.wait()
-    with capsys.disabled():
-        print(f"\n{running.told.read_text()}", end="")
+    tell(running.told.read_text())
     assert code == 0, running.complaints.read_text(errors="replace")
