@@ -70,12 +70,13 @@ Event = (
 @dataclass(frozen=True, slots=True)
 class Charge:
     """An attempt whose fate is not known yet. ``try_at``: when the charger is to try it, as logical time; ``tries``:
-    how often it could not."""
+    how often it could not; ``present``: the member is there to confirm it with the bank."""
 
     attempt: int
     by: ChargedBy
     card: Card | None
     try_at: datetime
+    present: bool = False
     tries: int = 0
     provider_ref: str | None = None
 
@@ -83,7 +84,7 @@ class Charge:
 @dataclass(frozen=True, slots=True)
 class Invoice:
     """The open one. ``failures``: attempts that count (BIL-3a); ``code``: why the last one failed; ``fresh``: the lines
-    that became pending since it was issued."""
+    that became pending since it was issued; ``refs``: the provider's names of all payments for it."""
 
     number: int
     is_reactivation: bool
@@ -94,6 +95,7 @@ class Invoice:
     code: str = ""
     retry_at: datetime | None = None
     fresh: tuple[Line, ...] = ()
+    refs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +228,14 @@ def _charged(
     match event:
         case ChargeRequested():
             assert invoice is not None
-            charge = Charge(event.attempt, event.by, event.card, event.at)
+            charge = Charge(event.attempt, event.by, event.card, event.at, event.present)
             return replace(state, charge=charge, invoice=replace(invoice, attempts=event.attempt))
         case ChargePrepared():
             assert charge is not None
-            return replace(state, charge=replace(charge, provider_ref=event.provider_ref))
+            assert invoice is not None
+            refs = (*invoice.refs, event.provider_ref)
+            charge = replace(charge, provider_ref=event.provider_ref)
+            return replace(state, charge=charge, invoice=replace(invoice, refs=refs))
         case ChargePostponed():
             assert charge is not None
             return replace(state, charge=replace(charge, tries=charge.tries + 1, try_at=event.next_try_at))
