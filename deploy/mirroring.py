@@ -32,7 +32,7 @@ class Report:
             TextColumn("{task.fields[lag]}", markup=False),
         )
         self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console)
-        self._task = self._bar.add_task("", total=None, events=0, lag="")
+        self._task = self._bar.add_task("", total=None, events=0, before=0, unit="events", lag="")
         self._started = self._line_at = time.monotonic()
         self._last = Progress(0, None, None, None)
 

@@ -24,6 +24,10 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 UNIT = (
+    "billing/test_card_numbers.py",
+    "billing/test_charging.py",
+    "billing/test_examples.py",
+    "billing/test_properties.py",
     "billing/test_subscriptions.py",
     "deploy/test_blob_references.py",
     "deploy/simulation/test_conditions.py",

@@ -15,12 +15,14 @@ from typing import Any
 from nameko.events import event_handler
 from nameko.rpc import rpc
 
-from services.billing.subscriptions import SUBSCRIPTIONS, StartTrial, stream_of
+from services.billing.standing import Subscription
+from services.billing.subscriptions import Policy, StartTrial, stream_of, subscriptions
 from shared.bus.messages import to_recorded
 from shared.bus.providers import EventStreams
 from shared.errors import FlotillaError, NotFound
 from shared.times import iso
 
+_SUBSCRIPTIONS = subscriptions(Policy())
 _ORG_ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -35,12 +37,13 @@ class BillingService:
     def start_trial(self, message: Mapping[str, Any]) -> None:
         created = self.streams.event(message)
         command = StartTrial(created.org_id, created.plan, to_recorded(message).at)
-        self.streams.handle(SUBSCRIPTIONS, stream_of(created.org_id), command)
+        self.streams.handle(_SUBSCRIPTIONS, stream_of(created.org_id), command)
 
     @rpc(expected_exceptions=FlotillaError)
     def subscription(self, org_id: str) -> dict[str, Any]:
         known = _ORG_ID.fullmatch(str(org_id)) is not None
-        trial = self.streams.load(SUBSCRIPTIONS, stream_of(org_id)).state.trial if known else None
-        if trial is None:
+        state = self.streams.load(_SUBSCRIPTIONS, stream_of(org_id)).state if known else Subscription()
+        if state.trial_ends_at is None:
             raise NotFound("Subscription not found.")
-        return {"state": "trialing", "reason": None, "plan": trial.plan, "trial_ends_at": iso(trial.ends_at)}
+        stands = {"state": state.standing, "reason": state.reason, "plan": state.plan}
+        return {**stands, "trial_ends_at": iso(state.trial_ends_at)}

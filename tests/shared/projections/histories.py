@@ -112,7 +112,8 @@ def _limited(plain: Any, marks: Sequence[Any]) -> st.SearchStrategy[Any]:
                 texts = [text for text in ("", "n", "ü'\"", "name", "x" * longest) if shortest <= len(text) <= longest]
                 return st.sampled_from(texts or ["n" * shortest])
             case Text(_, _, pattern):
-                return st.sampled_from(_MATCHING[pattern or ""])
+                few = _MATCHING.get(pattern or "")
+                return st.from_regex(pattern or "", fullmatch=True) if few is None else st.sampled_from(few)
             case Whole(least, most):
                 return st.integers(least, min(most, least + FEW))
             case Items():
@@ -122,7 +123,9 @@ def _limited(plain: Any, marks: Sequence[Any]) -> st.SearchStrategy[Any]:
 
 _MATCHING: dict[str, list[str]] = {
     r"[0-9a-f]{24}": [f"f{number:023x}" for number in range(FEW)],
+    r"[0-9a-f]{16}": [f"{number:016x}" for number in range(FEW)],
     r"[0-9a-f]{64}": [f"{number:064x}" for number in range(FEW)],
+    r"[0-9a-f]{128}": [f"{number:0128x}" for number in range(FEW)],
     r"[a-z0-9_-]+": ["kitchen", "hall-2"],
     r"[a-z0-9]+(-[a-z0-9]+)*": ["acme", "acme-2"],
     r"[a-z0-9][a-z0-9_-]*": ["a", "b"],

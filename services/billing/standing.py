@@ -1,0 +1,316 @@
+"""How the subscription of one organization stands, folded from stream ``subscription-<org id>``. Pure.
+
+There is one open invoice at most, and one attempt at it in flight at most (GW-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, assert_never
+
+from services.billing.money import MONTHS, Configuration, Period
+from shared.events.billing import (
+    AccountLocked,
+    CancellationWithdrawn,
+    Card,
+    CardExpiringSoon,
+    CardReplaced,
+    ChargedBy,
+    ChargePostponed,
+    ChargePrepared,
+    ChargeRequested,
+    InvoiceIssued,
+    InvoiceSettledWithoutCharge,
+    InvoiceVoided,
+    Line,
+    PaymentFailed,
+    PaymentSucceeded,
+    PlanSwitched,
+    RenewalUpcoming,
+    SeatAdded,
+    SeatRemoved,
+    SubscriptionCancelled,
+    SubscriptionEnded,
+    SubscriptionReactivated,
+    SubscriptionStarted,
+    TrialEndingSoon,
+    TrialStarted,
+)
+from shared.events.orgs import Plan
+
+Standing = Literal["none", "trialing", "active", "past_due", "inactive"]
+Event = (
+    TrialStarted
+    | SubscriptionStarted
+    | CardReplaced
+    | SeatAdded
+    | SeatRemoved
+    | PlanSwitched
+    | InvoiceIssued
+    | InvoiceSettledWithoutCharge
+    | ChargeRequested
+    | ChargePrepared
+    | ChargePostponed
+    | PaymentSucceeded
+    | PaymentFailed
+    | InvoiceVoided
+    | AccountLocked
+    | SubscriptionCancelled
+    | CancellationWithdrawn
+    | SubscriptionEnded
+    | SubscriptionReactivated
+    | TrialEndingSoon
+    | RenewalUpcoming
+    | CardExpiringSoon
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An attempt whose fate is not known yet. ``try_at``: when the charger is to try it, as logical time; ``tries``:
+    how often it could not; ``present``: the member is there to confirm it with the bank."""
+
+    attempt: int
+    by: ChargedBy
+    card: Card | None
+    try_at: datetime
+    present: bool = False
+    tries: int = 0
+    provider_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """The open one. ``failures``: attempts that count (BIL-3a); ``code``: why the last one failed; ``fresh``: the lines
+    that became pending since it was issued; ``refs``: the provider's names of all payments for it."""
+
+    number: int
+    is_reactivation: bool
+    lines: tuple[Line, ...]
+    total_cents: int
+    attempts: int = 0
+    failures: int = 0
+    code: str = ""
+    retry_at: datetime | None = None
+    fresh: tuple[Line, ...] = ()
+    refs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """``months``: from the anchor to the end of the running period; ``refused``: the card that must not be presented
+    again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``at``: the latest logical time."""
+
+    org_id: str = ""
+    standing: Standing = "none"
+    reason: Literal["payment_failed", "cancelled"] | None = None
+    plan: Plan = "monthly"
+    members: frozenset[str] = frozenset()
+    trial_ends_at: datetime | None = None
+    anchor: datetime | None = None
+    months: int = 0
+    period: Period | None = None
+    cancel_at: datetime | None = None
+    customer_ref: str | None = None
+    card: Card | None = None
+    refused: tuple[str, str, str] | None = None
+    pending: tuple[Line, ...] = ()
+    invoice: Invoice | None = None
+    charge: Charge | None = None
+    number: int = 0
+    reminded: frozenset[str] = frozenset()
+    at: datetime | None = None
+
+    @property
+    def seats(self) -> int:
+        """Members who are paid for; an organization always has one (ORG-5)."""
+        return max(1, len(self.members))
+
+    @property
+    def configuration(self) -> Configuration:
+        """As it is now."""
+        return Configuration(self.plan, self.seats)
+
+    @property
+    def boundary(self) -> datetime | None:
+        """The end of the trial or of the running period."""
+        if self.standing == "inactive":
+            return None
+        return self.trial_ends_at if self.period is None else self.period.ends_at
+
+    @property
+    def pending_cents(self) -> int:
+        """What waits for the next payment."""
+        return sum(line.cents for line in self.pending)
+
+    @property
+    def next_payment_at(self) -> datetime | None:
+        """The next attempt, or the next boundary; None if nothing will be charged by itself."""
+        if self.charge is not None:
+            return self.charge.try_at
+        if self.invoice is not None:
+            return self.invoice.retry_at
+        return None if self.cancel_at is not None else self.boundary
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the dashboard is (BIL-7)."""
+        return self.standing in ("trialing", "active", "past_due")
+
+
+def evolve(state: Subscription, event: Event) -> Subscription:
+    """What the event makes true."""
+    if isinstance(event, TrialStarted):
+        return replace(state, org_id=event.org_id, standing="trialing", plan=event.plan, trial_ends_at=event.ends_at)
+    state = replace(state, at=event.at if state.at is None else max(state.at, event.at))
+    match event:
+        case SubscriptionStarted():
+            return replace(
+                state,
+                org_id=event.org_id,
+                standing="trialing",
+                plan=event.plan,
+                members=frozenset({event.member_id}),
+                trial_ends_at=event.trial_ends_at,
+                customer_ref=event.customer_ref,
+                card=event.card,
+            )
+        case CardReplaced(_, _, card):
+            return replace(state, card=card, refused=None)
+        case SeatAdded() | SeatRemoved() | PlanSwitched():
+            return _configured(state, event)
+        case ChargeRequested() | ChargePrepared() | ChargePostponed() | PaymentFailed():
+            return _charged(state, event)
+        case InvoiceIssued() | InvoiceSettledWithoutCharge() | InvoiceVoided() | PaymentSucceeded():
+            return _invoiced(state, event)
+        case TrialEndingSoon():
+            return replace(state, reminded=state.reminded | {"trial"})
+        case RenewalUpcoming(_, _, renews_at, _):
+            return replace(state, reminded=state.reminded | {f"renewal {renews_at.isoformat()}"})
+        case CardExpiringSoon(_, _, card_ref, _):
+            return replace(state, reminded=state.reminded | {f"card {card_ref}"})
+        case _:
+            return _lasts(state, event)
+
+
+def _configured(state: Subscription, event: SeatAdded | SeatRemoved | PlanSwitched) -> Subscription:
+    invoice = state.invoice
+    if invoice is not None:
+        invoice = replace(invoice, fresh=_with(invoice.fresh, event.lines))
+    state = replace(state, pending=_with(state.pending, event.lines), invoice=invoice)
+    match event:
+        case SeatAdded(_, _, member_id):
+            return replace(state, members=state.members | {member_id})
+        case SeatRemoved(_, _, member_id):
+            return replace(state, members=state.members - {member_id})
+        case PlanSwitched(_, _, plan):
+            return replace(state, plan=plan)
+        case _:
+            assert_never(event)
+
+
+def _with(pending: tuple[Line, ...], lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Changes at the same instant are one: what the one asks for the rest of the period, the next one gives back."""
+    if not pending or not lines:
+        return (*pending, *lines)
+    last, first = pending[-1], lines[0]
+    asked = (last.kind, last.cents, last.plan, last.seats, last.starts_at, last.ends_at)
+    given = ("remaining", -first.cents, first.plan, first.seats, first.starts_at, first.ends_at)
+    return (*pending[:-1], *lines[1:]) if first.kind == "unused" and asked == given else (*pending, *lines)
+
+
+def _charged(
+    state: Subscription, event: ChargeRequested | ChargePrepared | ChargePostponed | PaymentFailed
+) -> Subscription:
+    charge, invoice = state.charge, state.invoice
+    match event:
+        case ChargeRequested():
+            assert invoice is not None
+            charge = Charge(event.attempt, event.by, event.card, event.at, event.present)
+            return replace(state, charge=charge, invoice=replace(invoice, attempts=event.attempt))
+        case ChargePrepared():
+            assert charge is not None
+            assert invoice is not None
+            refs = (*invoice.refs, event.provider_ref)
+            charge = replace(charge, provider_ref=event.provider_ref)
+            return replace(state, charge=charge, invoice=replace(invoice, refs=refs))
+        case ChargePostponed():
+            assert charge is not None
+            return replace(state, charge=replace(charge, tries=charge.tries + 1, try_at=event.next_try_at))
+        case PaymentFailed():
+            assert invoice is not None
+            failures = invoice.failures + event.counted
+            invoice = replace(invoice, failures=failures, code=event.code, retry_at=event.retry_at)
+            standing = state.standing if invoice.is_reactivation else "past_due"
+            presented = state.charge.card if state.charge is not None and state.charge.card else state.card
+            refused = state.refused
+            if event.final and presented is not None:
+                refused = (presented.ref, event.code, event.decline_code)
+            return replace(state, charge=None, invoice=invoice, standing=standing, refused=refused)
+        case _:
+            assert_never(event)
+
+
+def _invoiced(
+    state: Subscription, event: InvoiceIssued | InvoiceSettledWithoutCharge | InvoiceVoided | PaymentSucceeded
+) -> Subscription:
+    match event:
+        case InvoiceIssued():
+            months = MONTHS[event.plan]
+            is_first = event.reason != "renewal"
+            return replace(
+                state,
+                number=event.number,
+                anchor=event.starts_at if is_first else state.anchor,
+                months=months if is_first else state.months + months,
+                period=Period(event.starts_at, event.ends_at, months, event.prices),
+                pending=(),
+                invoice=Invoice(event.number, event.reason == "reactivation", tuple(event.lines), event.total_cents),
+            )
+        case InvoiceSettledWithoutCharge(_, _, _, carried_cents):
+            return replace(_paid(state), pending=_carried(state, carried_cents))
+        case PaymentSucceeded():
+            return _paid(state)
+        case InvoiceVoided():
+            return replace(state, invoice=None, charge=None, period=None, pending=tuple(event.returned))
+        case _:
+            assert_never(event)
+
+
+def _paid(state: Subscription) -> Subscription:
+    is_back = state.invoice is not None and state.invoice.is_reactivation
+    standing = state.standing if is_back else "active"  # what follows says that it is back
+    return replace(state, standing=standing, invoice=None, charge=None)
+
+
+def _carried(state: Subscription, cents: int) -> tuple[Line, ...]:
+    period = state.period
+    assert period is not None
+    if not cents:
+        return state.pending
+    carried = Line("carried", cents, state.plan, state.seats, period.starts_at, period.ends_at)
+    return (carried, *state.pending)
+
+
+def _lasts(
+    state: Subscription,
+    event: AccountLocked | SubscriptionCancelled | CancellationWithdrawn | SubscriptionEnded | SubscriptionReactivated,
+) -> Subscription:
+    match event:
+        case AccountLocked():
+            return replace(state, standing="inactive", reason="payment_failed", period=None, cancel_at=None)
+        case SubscriptionCancelled(_, _, ends_at):
+            return replace(state, cancel_at=ends_at)
+        case CancellationWithdrawn():
+            return replace(state, cancel_at=None)
+        case SubscriptionEnded():
+            return replace(state, standing="inactive", reason="cancelled", period=None, cancel_at=None)
+        case SubscriptionReactivated(_, _, _, _, _, card):
+            is_other = state.card is None or card.ref != state.card.ref
+            return replace(
+                state, standing="active", reason=None, card=card, refused=None if is_other else state.refused
+            )
+        case _:
+            assert_never(event)

@@ -1,0 +1,296 @@
+"""The provider that is Stripe: customers, cards, set-ups, payments and refunds, nothing else of it; and the sandbox,
+``localstripe``, which lacks some parameters (``Dialect``).
+
+Errors are told by their codes only: since version 16 ``repr`` of the library's errors holds the response body.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import stripe
+
+from services.billing.provider import (
+    CardRefused,
+    CardSetup,
+    Declined,
+    Hint,
+    Open,
+    Outcome,
+    Payment,
+    ProviderUnavailable,
+    RequiresAction,
+    Succeeded,
+)
+from shared.errors import Refused
+from shared.events.billing import Card
+
+log = logging.getLogger(__name__)
+
+AUTHENTICATION = "authentication_required"
+CONNECT_S, READ_S = 3.0, 20.0
+RETRIES = 2
+OLDEST_S = 300
+"""Of a webhook, in the past (as the library checks) and in the future (as we do)."""
+FINAL = frozenset(
+    {
+        "stolen_card",
+        "lost_card",
+        "pickup_card",
+        "restricted_card",
+        "security_violation",
+        "expired_card",
+        "invalid_account",
+        "new_account_information_available",
+        "do_not_try_again",
+        "stop_payment_order",
+        "revocation_of_authorization",
+        "revocation_of_all_authorizations",
+        "transaction_not_allowed",
+        "card_not_supported",
+        "currency_not_supported",
+    }
+)
+"""Codes of cards that must not be presented again (GW-3)."""
+WANTED = frozenset(
+    {
+        "payment_intent.succeeded",
+        "payment_intent.payment_failed",
+        "payment_intent.processing",
+        "payment_intent.canceled",
+        "setup_intent.succeeded",
+        "payment_method.automatically_updated",
+        "payment_method.detached",
+        "charge.refunded",
+        "charge.dispute.created",
+    }
+)
+
+stripe.enable_telemetry = False  # else it writes an id into the home directory, and reports the platform
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the other side understands. ``off_session``: the parameter of a confirmation; ``attaches``: a set-up that
+    succeeded leaves the card with its customer; ``types``: the parameter that asks for cards and nothing else."""
+
+    off_session: bool = True
+    attaches: bool = True
+    types: str = "allowed_payment_method_types"
+
+
+STRIPE = Dialect()
+SANDBOX = Dialect(off_session=False, attaches=False, types="payment_method_types")
+
+
+class StripeProvider:
+    """Implements ``Provider``. ``url``: where its API is, if it is not Stripe itself."""
+
+    def __init__(
+        self,
+        key: str,
+        webhook_secrets: tuple[str, ...] = (),
+        *,
+        url: str | None = None,
+        dialect: Dialect = STRIPE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._secrets = webhook_secrets
+        self._dialect = dialect
+        self._clock = clock
+        http = stripe.RequestsClient(timeout=(CONNECT_S, READ_S))
+        where: Any = {} if url is None else {"base_addresses": {"api": url}}
+        client = stripe.StripeClient(key, max_network_retries=RETRIES, http_client=http, **where)
+        self._api = client.v1
+
+    def ensure_customer(self, org_id: str, email: str) -> str:
+        """The customer of this organization; the same key gives the same one."""
+        with _asking("customer"):
+            customer = self._api.customers.create(
+                {"email": email, "metadata": {"org_id": org_id}}, {"idempotency_key": f"customer:{org_id}"}
+            )
+        return customer.id
+
+    def begin_card_setup(self, customer_ref: str, key: str) -> CardSetup:
+        """A set-up for a browser."""
+        wanted: Any = {"customer": customer_ref, "usage": "off_session", self._dialect.types: ["card"]}
+        with _asking("set-up"):
+            setup = self._api.setup_intents.create(wanted, {"idempotency_key": f"setup:{key}"})
+        return CardSetup(setup.id, cast(str, setup.client_secret))
+
+    def finish_card_setup(self, customer_ref: str, setup_id: str) -> Card:
+        """The card of a set-up that succeeded, and was made for this customer. Raises ``CardRefused``."""
+        with _asking("set-up"):
+            try:
+                setup = self._api.setup_intents.retrieve(setup_id)
+            except stripe.InvalidRequestError:
+                raise CardRefused("card_required") from None
+            method_id = _id(setup.payment_method)
+            if setup.status != "succeeded" or _id(setup.customer) != customer_ref or method_id is None:
+                raise CardRefused("card_required")
+            if not self._dialect.attaches:
+                method = self._api.payment_methods.attach(method_id, {"customer": customer_ref})
+            else:
+                method = self._api.payment_methods.retrieve(method_id)
+        return _card(method)
+
+    def forget_card(self, card_ref: str) -> None:
+        """Have it belong to nobody."""
+        with _asking("card"):
+            self._api.payment_methods.detach(card_ref)
+
+    def prepare(self, payment: Payment) -> str:
+        """A payment intent that is not confirmed."""
+        wanted: Any = {
+            "amount": payment.amount_cents,
+            "currency": "usd",
+            "customer": payment.customer_ref,
+            "payment_method": payment.card_ref,
+            self._dialect.types: ["card"],
+            "metadata": {
+                "org_id": payment.org_id,
+                "invoice": str(payment.number),
+                "attempt": str(payment.attempt),
+            },
+        }
+        with _asking("payment"):
+            intent = self._api.payment_intents.create(wanted, {"idempotency_key": f"{payment.key}:prepare"})
+        return intent.id
+
+    def execute(self, provider_ref: str, payment: Payment) -> Outcome:
+        """Confirm it. What is not known afterwards is ``unknown``, never a failure of the card (GW-4)."""
+        wanted: Any = {"off_session": True} if self._dialect.off_session else {}
+        try:
+            intent = self._api.payment_intents.confirm(
+                provider_ref, wanted, {"idempotency_key": f"{payment.key}:confirm"}
+            )
+        except stripe.CardError as refused:
+            return _declined(refused.code or "card_declined", refused)
+        except stripe.InvalidRequestError:
+            outcome = self.inspect(provider_ref)
+            if outcome == Open("not_submitted"):
+                raise ProviderUnavailable("misconfigured", "a confirmation was refused") from None
+            return outcome
+        except (stripe.AuthenticationError, stripe.PermissionError, stripe.IdempotencyError) as problem:
+            raise ProviderUnavailable("misconfigured", _told(problem)) from None
+        except stripe.StripeError as problem:
+            log.warning("the fate of payment %s is not known: %s", provider_ref, _told(problem))
+            return Open("unknown")
+        return _outcome(intent)
+
+    def inspect(self, provider_ref: str) -> Outcome:
+        """What became of it."""
+        with _asking("payment"):
+            return _outcome(self._api.payment_intents.retrieve(provider_ref))
+
+    def abandon(self, provider_ref: str) -> Outcome:
+        """Cancel it; what became of it, if it cannot be."""
+        with _asking("payment"):
+            try:
+                return _outcome(self._api.payment_intents.cancel(provider_ref))
+            except stripe.InvalidRequestError:
+                return _outcome(self._api.payment_intents.retrieve(provider_ref))
+
+    def refund(self, provider_ref: str, amount_cents: int, key: str) -> None:
+        """Give back this much of it."""
+        with _asking("refund"):
+            self._api.refunds.create(
+                {"payment_intent": provider_ref, "amount": amount_cents}, {"idempotency_key": f"refund:{key}"}
+            )
+
+    def parse_webhook(self, body: bytes, signature: str) -> Hint:
+        """Verified with one of the secrets; what it says of the object is not believed. Raises
+        ``Refused("bad_signature")``."""
+        for secret in self._secrets:
+            try:
+                event = stripe.Webhook.construct_event(body, signature, secret, OLDEST_S)
+            except (stripe.SignatureVerificationError, ValueError):
+                continue
+            if _signed_at(signature) > self._clock() + OLDEST_S:
+                break
+            return Hint(event.id, event.type, str(getattr(event.data.object, "id", "")))
+        raise Refused("bad_signature", "the message is not signed with a secret of this installation")
+
+
+def _signed_at(signature: str) -> int:
+    parts = dict(part.split("=", 1) for part in signature.split(",") if "=" in part)
+    digits = parts.get("t", "")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else 0
+
+
+def _id(reference: Any) -> str | None:
+    """Of an object, or of its name."""
+    return reference if reference is None or isinstance(reference, str) else str(reference.id)
+
+
+def _card(method: Any) -> Card:
+    card = method.card
+    return Card(
+        method.id,
+        str(card.brand or "card")[:32],
+        card.last4,
+        card.exp_month,
+        card.exp_year,
+        str(getattr(card, "fingerprint", None) or "")[:64],
+    )
+
+
+def _outcome(intent: Any) -> Outcome:
+    error = getattr(intent, "last_payment_error", None)
+    code = None if error is None else getattr(error, "code", None)
+    match intent.status:
+        case "succeeded":
+            return Succeeded(intent.amount)
+        case "processing":
+            return Open("pending")
+        case "canceled":
+            return Open("canceled")
+        case "requires_action":
+            return RequiresAction(intent.client_secret)
+        case "requires_payment_method" if code == AUTHENTICATION:
+            return RequiresAction(intent.client_secret)
+        case "requires_payment_method":
+            return _declined(code or "card_declined", error)
+        case _:
+            return Open("not_submitted")
+
+
+def _declined(code: str, error: Any) -> Outcome:
+    source = getattr(error, "error", None) or error
+    decline_code = str(getattr(source, "decline_code", None) or "")
+    advice = str(getattr(source, "advice_code", None) or "")
+    final = bool({code, decline_code, advice} & FINAL)
+    if code == AUTHENTICATION:
+        return RequiresAction("")
+    return Declined(code[:64], decline_code[:64], final)
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Errors of the library as those of the port (GW-2)."""
+    try:
+        yield
+    except stripe.RateLimitError as problem:
+        raise ProviderUnavailable("throttled", f"{what}: {_told(problem)}") from None
+    except (
+        stripe.AuthenticationError,
+        stripe.PermissionError,
+        stripe.InvalidRequestError,
+        stripe.IdempotencyError,
+    ) as problem:
+        raise ProviderUnavailable("misconfigured", f"{what}: {_told(problem)}") from None
+    except stripe.CardError as problem:
+        raise CardRefused(problem.code or "card_declined") from None
+    except stripe.StripeError as problem:
+        raise ProviderUnavailable("unreachable", f"{what}: {_told(problem)}") from None
+
+
+def _told(problem: stripe.StripeError) -> str:
+    """What may be logged of an error."""
+    parts = (type(problem).__name__, problem.code, problem.http_status, problem.request_id)
+    return " ".join(str(part) for part in parts if part)
