@@ -49,7 +49,7 @@ class _Flag(ma.fields.Boolean):
         return bool(value)
 
 
-class _List(ma.fields.List[Any]):
+class BoundedList(ma.fields.List[Any]):
     """How many there are is judged before the first of them is looked at."""
 
     def __init__(self, inner: Any, most: int, **options: Any) -> None:
@@ -98,7 +98,7 @@ def _start_of_window(text: str) -> None:
 
 Window = _Strict.from_dict(
     {
-        "days": _List(
+        "days": BoundedList(
             _Whole(0, 6),
             7,
             load_default=lambda: list(range(7)),
@@ -139,13 +139,13 @@ class Plan(_Strict):
     """A roll-out as somebody wants it."""
 
     version = _Whole(0, MAX_FIRMWARE_VERSION, required=True)
-    groups = _List(
+    groups = BoundedList(
         ma.fields.String(validate=ma.validate.Regexp(GROUP)),
         MAX_GROUPS,
         load_default=list,
         metadata={"description": "none: all devices that get the product's default"},
     )
-    stages = _List(
+    stages = BoundedList(
         ma.fields.Nested(Stage()),
         MAX_STAGES,
         load_default=lambda: [
@@ -153,7 +153,7 @@ class Plan(_Strict):
         ],
         metadata={"description": "in order; the last one is for 100 %"},
     )
-    windows = _List(
+    windows = BoundedList(
         ma.fields.Nested(Window()), MAX_WINDOWS, load_default=list, metadata={"description": "none: at any time"}
     )
     at_once = _Whole(1, MAX_AT_ONCE, load_default=DEFAULT_AT_ONCE)

@@ -17,6 +17,7 @@ from services.gateway.http.fields import Items, Named
 from services.gateway.http.ports import Limits
 from services.gateway.http.routes import ROUTES
 from shared.errors import Refused
+from shared.rollout_plans import BoundedList
 
 PATH = "/v1/orgs"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -128,7 +129,7 @@ def test_there_are_bounds_to_all_lists_and_objects_that_come_in() -> None:
     bounds = [[v.max for v in one.validators if isinstance(v, ma.validate.Length)] for one in MANY]
     assert len(MANY) > 5
     assert all(0 < most <= 10_000 for (most,) in bounds)
-    assert {type(one) for one in MANY} == {Items, Named}
+    assert {type(one) for one in MANY} == {Items, Named, BoundedList}
 
 
 @pytest.mark.parametrize("given", [["x"] * 10_001, [{}] * 10_001, {f"{n}": n for n in range(10_001)}])

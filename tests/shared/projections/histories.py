@@ -116,8 +116,8 @@ def _limited(plain: Any, marks: Sequence[Any]) -> st.SearchStrategy[Any]:
                 return st.from_regex(pattern or "", fullmatch=True) if few is None else st.sampled_from(few)
             case Whole(least, most):
                 return st.integers(least, min(most, least + FEW))
-            case Items():
-                return st.lists(_value(typing.get_args(plain)[0]), max_size=3)
+            case Items(most):
+                return st.lists(_value(typing.get_args(plain)[0]), max_size=min(most, FEW))
     return _value(plain)
 
 
