@@ -26,6 +26,7 @@ State = Literal["planned", "running", "paused", "completed", "cancelled", "rolle
 _KEPT = ("running", "paused", "completed", "cancelled")
 """States in which whoever reports the version keeps it."""
 _TURNS_COUNT = ("running", "completed")
+_UNDER_WAY = ("running", "paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def rollout_for(groups: Iterable[str], releases: Releases) -> Rollout | None:
     """The roll-out under way that a device in these groups has a part in: of one of its groups before the product's,
     the highest version of several; none of the product's if something is released to one of its groups."""
     names = set(groups)
-    under_way = [rollout for rollout in releases.rollouts if rollout.state in ("running", "paused")]
+    under_way = [rollout for rollout in releases.rollouts if rollout.state in _UNDER_WAY]
     of_groups = [rollout for rollout in under_way if names.intersection(rollout.groups)]
     if of_groups:
         return max(of_groups, key=lambda rollout: (rollout.version, rollout.rollout_id))
@@ -137,10 +138,11 @@ def waits_for(
     device_id: str, groups: Iterable[str], releases: Releases, reported_version: int | None, turn: str | None
 ) -> Rollout | None:
     """The running roll-out that the device may ask for its turn: its place is before the share, and with the turn it
-    would be brought to the version, which it does not report yet."""
+    would be brought to the version, which it does not report yet. One that has its turn in a roll-out under way asks no
+    other before that has ended."""
     names = tuple(groups)
     rollout = rollout_for(names, releases)
-    if rollout is None or rollout.state != "running" or rollout.rollout_id == turn:
+    if rollout is None or rollout.state != "running" or _is_under_way(turn, releases):
         return None
     if rollout.version == reported_version or place(rollout.rollout_id, device_id) >= rollout.share:
         return None
@@ -167,6 +169,10 @@ def part_in(
         return Part(kept, "keeps")
     back = _over(names, releases, reported_version, "rolled_back")
     return None if back is None else Part(back, "goes_back")
+
+
+def _is_under_way(turn: str | None, releases: Releases) -> bool:
+    return any(one.rollout_id == turn and one.state in _UNDER_WAY for one in releases.rollouts)
 
 
 def _over(names: tuple[str, ...], releases: Releases, version: int | None, state: State) -> Rollout | None:

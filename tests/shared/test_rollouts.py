@@ -113,6 +113,14 @@ def test_a_device_may_ask_for_its_turn_in_a_running_rollout_whose_share_it_is_in
     assert (waits_for(DEVICE, [], releases, reported, turn) is not None) == waits
 
 
+@pytest.mark.parametrize(("state", "waits"), [("running", False), ("paused", False), ("cancelled", True)])
+def test_who_has_its_turn_in_one_rollout_asks_no_other_meanwhile(state: State, waits: bool):
+    other = Rollout(OTHER, 6, state=state, share=PLACES)
+    releases = Releases(5, {}, (Rollout(R, 7, ("lab",), share=PLACES), other))
+    assert (waits_for(DEVICE, ["lab"], releases, 5, OTHER) is not None) == waits
+    assert waits_for(DEVICE, ["lab"], releases, 5, None) == releases.rollouts[0]
+
+
 def test_nobody_asks_for_a_turn_that_would_bring_them_nothing():
     releases = Releases(5, {"hall": 9}, (Rollout(R, 7, ("lab",), share=PLACES),))
     assert waits_for(DEVICE, ["lab"], releases, 5, None) is not None

@@ -200,7 +200,7 @@ class Coordinator:
         for deadline in rounds.deadlines(course):
             before = now - timedelta(seconds=deadline.seconds)
             found |= dict.fromkeys(self._watch.silent(rollout_id, deadline, before), deadline.outcome)
-        old = t.forgotten(kept.turns, now - timedelta(seconds=rounds.NOT_BEGUN_S))
+        old = t.forgotten(kept.turns, now - timedelta(seconds=rounds.UNWATCHED_S))
         return found | dict.fromkeys(self._watch.unwatched(rollout_id, old), "left")
 
     def _give_turns(self, course: Course, kept: _Rollout) -> None:

@@ -25,6 +25,8 @@ SILENT_S = 3_600
 """The same between two words of an update that is on its way; its gateway notices sooner."""
 LEFT_S = 30
 """So long a device that went before it applied anything may come back to its turn."""
+UNWATCHED_S = 60
+"""A device with a turn of which the view knows nothing, because it asked in another roll-out in the same moment."""
 TURN_S = 93_600
 """No gateway waits for longer than 25 hours for a device that is applying an update."""
 SETTLE_S = 15
