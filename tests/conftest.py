@@ -46,6 +46,10 @@ LONG = (
     "clients/test_schemathesis.py",
     "faults/test_gateway_killed.py",
     "deploy/test_backup_whole.py",
+    "deploy/test_images.py",
+    "projections/test_all_views.py",
+    "deploy/test_people_views.py",
+    "deploy/test_events_carry.py",
 )
 """Modules with tests of ten seconds and more."""
 

@@ -26,7 +26,7 @@ from tests.clients.kettles import switched_on
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(240)]
 
-EXAMPLES = 6
+EXAMPLES = 4
 """Of the fuzzing phase, for each call; the coverage phase has as many as the document has corners."""
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 30.0
