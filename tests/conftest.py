@@ -99,7 +99,7 @@ def pytest_xdist_setupnodes() -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """What a test tells of its run (``tell``) is shown, also when it passed in another process."""
     for name, text in report.sections:
-        if name == f"Captured {TOLD} call" and "PYTEST_XDIST_WORKER" not in os.environ:
+        if name == f"Captured {TOLD} call" and report.when == "call" and "PYTEST_XDIST_WORKER" not in os.environ:
             print(f"\n{text}", end="")
 
 

@@ -32,7 +32,7 @@ from tests.faults.ledger import Ledger, Promise
 WORKERS = 3
 MOST_PENDING = 8
 """Commands that one worker repeats at most before it asks for nothing new."""
-PAUSE_S = (0.02, 0.15)
+PAUSE_S = (0.05, 0.3)
 CALL_TIMEOUT_S = 8.0
 COME_AGAIN = (408, 409, 429, 503)
 """What a fault may be answered with; a client repeats the command."""
