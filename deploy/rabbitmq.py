@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -32,7 +33,9 @@ STOP_TIMEOUT_S = 20.0
 CONTROL_TIMEOUT_S = 30.0
 PORT_ATTEMPTS = 3
 """A port that was free when it was chosen may be somebody's when the node, a second later, wants it."""
-PORT_TAKEN = ("port_already_used", "eaddrinuse")
+PORT_TAKEN = ("port_already_used", "eaddrinuse", "could_not_start_listener")
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to connections, one of which may take a port between its choice and its use."""
 ERLANG_ARGUMENTS = "-start_epmd false +S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
 """Other nodes and ``rabbitmqctl`` reach it over the loopback only."""
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -309,11 +312,17 @@ def speaks_amqp(host: str, port: int) -> bool:
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody uses at this moment, all different."""
-    with contextlib.ExitStack() as stack:
-        peers = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for peer in peers:
-            peer.bind((HOST, 0))
-        return [int(peer.getsockname()[1]) for peer in peers]
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            return found
+        with contextlib.closing(socket.socket()) as peer:
+            try:
+                peer.bind((HOST, port))
+            except OSError:
+                continue
+        found.append(port)
+    raise Unavailable(f"{count} ports were wanted, and {len(found)} are free")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
