@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shared.store.port import Recorded
@@ -30,28 +30,21 @@ class Names:
 
     def type_ids(self, names: Iterable[str]) -> list[int]:
         """Numbers of those types that were ever appended."""
-        wanted = set(names)
-        if not wanted <= set(self._types.values()):
-            self._learn_types()
-        return [number for number, name in self._types.items() if name in wanted]
+        wanted, types = set(names), self._types
+        if not wanted <= set(types.values()):
+            types = self._learn_types()
+        return [number for number, name in types.items() if name in wanted]
 
     def events(self, columns: Columns) -> list[Recorded]:
         """Events of any stream."""
         if not columns:
             return []
         try:
-            return self._named(columns)
+            return _named(columns, self._types, self._streams)
         except KeyError:
-            self._learn_types()
-            self._learn_streams(set(columns[2]))
-            return self._named(columns)
-
-    def _named(self, columns: Columns) -> list[Recorded]:
-        ids, types, streams, *rest = columns
-        rows = zip(
-            ids, map(self._types.__getitem__, types), map(self._streams.__getitem__, streams), *rest, strict=True
-        )
-        return [_new(Recorded, row) for row in rows]
+            # What was learned here, and not what is remembered: another thread may have read before the newest name
+            # was there, and remember that later.
+            return _named(columns, self._learn_types(), self._learn_streams(set(columns[2])))
 
     def events_of_any(self, rows: list[Any]) -> list[Recorded]:
         """Rows of ``COLUMNS``, of any stream."""
@@ -71,11 +64,18 @@ class Names:
             return [_new(Recorded, (i, types[t], stream, v, p, a, d, m)) for i, t, v, p, a, d, m in rows]
 
     def _learn_types(self) -> dict[int, str]:
-        self._types = dict(self._pool.rows("SELECT id, name FROM types"))
-        return self._types
+        self._types = types = dict(self._pool.rows("SELECT id, name FROM types"))
+        return types
 
-    def _learn_streams(self, numbers: set[int]) -> None:
+    def _learn_streams(self, numbers: set[int]) -> dict[int, str]:
         known = self._streams if len(self._streams) < MAX_STREAMS else {}
         missing = [number for number in numbers if number not in known]
         known.update(self._pool.rows(_STREAMS, (json.dumps(missing),)))
         self._streams = known
+        return known
+
+
+def _named(columns: Columns, types: Mapping[int, str], streams: Mapping[int, str]) -> list[Recorded]:
+    ids, type_ids, stream_ids, *rest = columns
+    rows = zip(ids, map(types.__getitem__, type_ids), map(streams.__getitem__, stream_ids), *rest, strict=True)
+    return [_new(Recorded, row) for row in rows]
