@@ -51,7 +51,11 @@ LONG = (
     "deploy/test_people_views.py",
     "deploy/test_events_carry.py",
 )
-"""Modules with tests of ten seconds and more."""
+"""Modules with tests of ten seconds and more, in the order in which they begin."""
+
+
+def _turn(path: str) -> int:
+    return next((turn for turn, name in enumerate(LONG) if path.endswith(name)), len(LONG))
 
 
 def _in_memory() -> Path | None:
@@ -76,7 +80,7 @@ _guard = Guard()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test with its group, and begin with what takes long: nobody shall wait for it in the end."""
     _as_wide_as_the_terminal()
-    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+    items.sort(key=lambda item: _turn(item.path.as_posix()))
     for item in items:
         group = group_of(item.path, {marker.name for marker in item.iter_markers()})
         item.add_marker(group)
