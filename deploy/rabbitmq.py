@@ -8,6 +8,7 @@ than most modules: what a node and a cluster need of Erlang's environment is in 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -312,17 +313,19 @@ def speaks_amqp(host: str, port: int) -> bool:
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody uses at this moment, all different."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        if len(found) == count:
-            return found
-        with contextlib.closing(socket.socket()) as peer:
-            try:
-                peer.bind((HOST, port))
-            except OSError:
-                continue
-        found.append(port)
-    raise Unavailable(f"{count} ports were wanted, and {len(found)} are free")
+    found = list(itertools.islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
+    if len(found) < count:
+        raise Unavailable(f"{count} ports were wanted, and {len(found)} are free")
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as peer:
+        try:
+            peer.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -27,12 +27,12 @@ from services.billing.provider import (
     RequiresAction,
     Succeeded,
 )
+from services.billing.subscriptions import AUTHENTICATION
 from shared.errors import Refused
 from shared.events.billing import Card
 
 log = logging.getLogger(__name__)
 
-AUTHENTICATION = "authentication_required"
 CONNECT_S, READ_S = 3.0, 20.0
 RETRIES = 2
 OLDEST_S = 300
