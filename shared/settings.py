@@ -102,6 +102,17 @@ class Settings:
         "addresses and networks that webhooks may be delivered to though they are loopback, private, link-local or of "
         "another special kind: `127.0.0.0/8,10.1.2.3` (empty: none)",
     )
+    payments: str = _setting(
+        "",
+        "who keeps cards and moves money: `stripe:` (default if there is a key), `sandbox:` (default without one: an "
+        "independent fake of Stripe, started beside the platform, no real money), `sandbox:http://host:port` (one that "
+        "runs already) or `off:` (nobody is billed, an organization needs no card)",
+    )
+    stripe_key: str = _setting("", "secret key of Stripe, restricted to what `docs/billing.md` lists")
+    stripe_publishable_key: str = _setting("", "the key that browsers give to Stripe's card form")
+    stripe_webhook_secrets: str = _setting(
+        "", "secrets of the webhook endpoint `/v1/hooks/stripe`, with commas between them while one is being replaced"
+    )
     log_level: str = _setting("info", "`debug`, `info`, `warning` or `error`")
 
     @classmethod
@@ -132,6 +143,7 @@ class Settings:
             device_keys=self.device_keys or str(data / "device-keys"),
             mail=self.mail or str(data / "mail"),
             url=self.url or f"http://{self.host}:{self.http_port}",
+            payments=self.payments or ("stripe:" if self.stripe_key else "sandbox:"),
         )
 
     def environment(self) -> dict[str, str]:
