@@ -9,22 +9,25 @@ PYTEST = $(BIN)/pytest -q
 SIDE_BY_SIDE = -n 3 --dist loadfile --no-loadscope-reorder  # on both processors, and one more for those that wait; a module's tests together
 UNIT = $$($(BIN)/python -m tests.groups)
 OTHERS = $$($(BIN)/python -m tests.groups | sed s/^/--ignore=/)  # what need not be imported to run the others
+# uv installs in seconds; it does not know pip's configuration, so where only that leads to an index, pip installs
+install = $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r $(1) || $(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r $(1)
 WHOLE = $$(grep -rl --include='test_*.py' 'mark\.whole' tests | sort)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(VENV)/run.stamp: deploy/requirements.lock pyproject.toml
-	@echo "==> setting up $(VENV) (about a minute, once)"
+$(VENV)/run.stamp: deploy/requirements-setup.lock deploy/requirements.lock pyproject.toml
+	@echo "==> setting up $(VENV) (seconds with a fast network, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Flotilla needs Python 3.11 or later")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r deploy/requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-setup.lock
+	@$(call install,deploy/requirements.lock)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: deploy/requirements-dev.lock $(VENV)/run.stamp
 	@echo "==> adding what tests and checks need"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r deploy/requirements-dev.lock
+	@$(call install,deploy/requirements-dev.lock)
 	@touch $@
 
 setup: $(VENV)/run.stamp  ## the virtual environment that the other words use
@@ -79,6 +82,7 @@ format: $(VENV)/dev.stamp  ## format and repair what can be repaired
 LOCK = $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe --strip-extras
 
 lock: $(VENV)/dev.stamp  ## choose the versions of dependencies anew
+	@echo uv | $(LOCK) -o deploy/requirements-setup.lock -
 	@$(LOCK) --extra build -o deploy/requirements.lock pyproject.toml
 	@$(LOCK) --extra build --extra esdb --extra postgres --extra s3 --extra stripe -o deploy/requirements-image.lock pyproject.toml
 	@$(LOCK) --extra build --extra dev --extra esdb --extra postgres --extra s3 --extra stripe -o deploy/requirements-dev.lock pyproject.toml
