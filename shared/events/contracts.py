@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import marshmallow as ma
@@ -35,13 +35,14 @@ from shared.events import (
 )
 from shared.events.fields import Event
 from shared.events.metadata import Metadata, metadata
-from shared.events.quick import Check, quick_check
+from shared.events.quick import quick_check
 from shared.events.schemas import schema_of
 from shared.ids import event_id
 from shared.people.keys import Keys
 from shared.people.personal import Sealer, forgets, personal_fields
 from shared.store.port import New, Recorded
 
+_Item = TypeVar("_Item")
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -67,6 +68,17 @@ class Contract:
         return self.event.__name__
 
 
+class _Made(dict[str, _Item]):
+    """By event type, each made when it is first asked for: a process needs those of its own events, not of all."""
+
+    def __init__(self, make: Callable[[str], _Item]) -> None:
+        self._make = make
+
+    def __missing__(self, name: str) -> _Item:
+        made = self[name] = self._make(name)
+        return made
+
+
 _STORED = itemgetter(1, 6, 7)
 """Type, data and metadata of a ``Recorded``: faster than its properties."""
 
@@ -80,11 +92,10 @@ class Registry:
     ) -> None:
         """``like``: another registry of the same contracts, whose schemas are used again."""
         self._keys = keys
-        self._like = like
         self._sealers: dict[str, Sealer] = {}
         self._by_name: dict[str, Contract] = {}
-        self._schemas: dict[str, ma.Schema] = {}
-        self._quick: dict[str, Check] = {}
+        self._schemas = _Made(lambda name: schema_of(self._by_name[name].event)) if like is None else like._schemas
+        self._quick = _Made(lambda name: quick_check(self._by_name[name].event)) if like is None else like._quick
         self._present: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {}
         self._last_meta: tuple[Context | None, int, bytes] = (None, 0, b"")
         for contract in contracts:
@@ -97,12 +108,6 @@ class Registry:
         if missing:
             raise Misuse(f"{contract.name} v{contract.version}: upcasters do not fit for versions {sorted(missing)}")
         self._by_name[contract.name] = contract
-        if self._like is None:
-            self._schemas[contract.name] = schema_of(contract.event)
-            self._quick[contract.name] = quick_check(contract.event)
-        else:
-            self._schemas[contract.name] = self._like._schemas[contract.name]
-            self._quick[contract.name] = self._like._quick[contract.name]
         if bool(personal_fields(contract.event)) != bool(contract.sealed_since):
             raise Misuse(f"{contract.name}: sealed_since is for the types that have personal fields")
         if contract.sealed_since:
