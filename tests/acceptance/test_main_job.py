@@ -51,25 +51,22 @@ class Installation:
 MODES = (
     "embedded",
     "distributed",
-    pytest.param("postgres", marks=pytest.mark.postgres),
     pytest.param("cluster", marks=(pytest.mark.postgres, pytest.mark.broker)),
 )
 
 
 @pytest.fixture(params=MODES)
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Everything in one process; RabbitMQ and a process a service; the same with read models on PostgreSQL; the same
-    with streams on EventStoreDB and a broker that is given."""
+    """Everything in one process; RabbitMQ and a process a service; the same with read models on PostgreSQL, streams on
+    EventStoreDB and a broker that is given."""
     if request.param in ("embedded", "distributed"):
         yield Installation(request.param, {})
         return
     server: Postgres = request.getfixturevalue("postgres")
     with ExitStack() as stack:
-        settings = {"FLOTILLA_DB": stack.enter_context(server.database())}
-        if request.param == "cluster":
-            store = stack.enter_context(any_event_store(tmp_path_factory.mktemp("eventstoredb")))
-            settings |= {"FLOTILLA_STORE": store.url, "FLOTILLA_BUS": request.getfixturevalue("amqp_url")}
-        yield Installation("distributed", settings)
+        store = stack.enter_context(any_event_store(tmp_path_factory.mktemp("eventstoredb")))
+        settings = {"FLOTILLA_DB": stack.enter_context(server.database()), "FLOTILLA_STORE": store.url}
+        yield Installation("distributed", settings | {"FLOTILLA_BUS": request.getfixturevalue("amqp_url")})
 
 
 def story(gateways: list[Process], output: io.StringIO, devices: int) -> Story:
