@@ -35,7 +35,7 @@ from shared.events import (
 )
 from shared.events.fields import Event
 from shared.events.metadata import Metadata, metadata
-from shared.events.quick import quick_check
+from shared.events.quick import Check, quick_check
 from shared.events.schemas import schema_of
 from shared.ids import event_id
 from shared.people.keys import Keys
@@ -94,8 +94,12 @@ class Registry:
         self._keys = keys
         self._sealers: dict[str, Sealer] = {}
         self._by_name: dict[str, Contract] = {}
-        self._schemas = _Made(lambda name: schema_of(self._by_name[name].event)) if like is None else like._schemas
-        self._quick = _Made(lambda name: quick_check(self._by_name[name].event)) if like is None else like._quick
+        self._schemas: _Made[ma.Schema] = (
+            _Made(lambda name: schema_of(self._by_name[name].event)) if like is None else like._schemas
+        )
+        self._quick: _Made[Check] = (
+            _Made(lambda name: quick_check(self._by_name[name].event)) if like is None else like._quick
+        )
         self._present: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {}
         self._last_meta: tuple[Context | None, int, bytes] = (None, 0, b"")
         for contract in contracts:
