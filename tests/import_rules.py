@@ -117,6 +117,7 @@ PURE = (
     "services/gateway/devices/usage.py",
     "services/gateway/devices/flashing.py",
     "services/gateway/devices/identity.py",
+    "services/gateway/devices/incoming.py",
     "services/gateway/devices/latest.py",
     "services/gateway/devices/newcomers.py",
     "services/gateway/devices/packing.py",
