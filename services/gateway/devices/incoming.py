@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class Incoming:
-    """Base of a reader, whose ``take`` moves ``_at`` on over ``_data`` and lets go of both at its end. What comes whole is
-    not copied twice."""
+    """Base of a reader, whose ``take`` moves ``_at`` on over ``_data`` and lets go of both at its end. What comes whole
+    is not copied twice."""
 
     __slots__ = ("_at", "_data")
 
