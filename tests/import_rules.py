@@ -39,6 +39,7 @@ PURE = (
     "shared/events/transfers.py",
     "shared/events/webhooks.py",
     "shared/ids.py",
+    "shared/predictions.py",
     "shared/projections/folding.py",
     "shared/projections/past_moments.py",
     "shared/projections/view.py",
