@@ -17,7 +17,7 @@ from services.gateway.devices.mqtt.packets import Publish, decode
 from services.gateway.devices.mqtt.reader import FrameReader
 from services.gateway.devices.mqtt.reports import told_by
 from services.gateway.devices.transfers import TransferLimits, Transfers
-from shared.events.gateway import FirmwareReported, RolloutTurnAsked, UpdateFailed, UpdatesDeclared
+from shared.events.gateway import FirmwareReported, RolloutTurnAsked, UpdateFailed, UpdatesDeclared, UpdateSucceeded
 from shared.rollouts import PLACES, Releases, Rollout
 from tests.gateway.devices.conftest import ClientWire
 
@@ -624,6 +624,21 @@ def test_flash_now_asked_for_once_more_is_offered_in_the_same_connection(
     assert offers(listening.wait(30)) == []
     directory.change(failures=0)
     assert offers(listening.news() + listening.wait(0.1)) == ["7"]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_success_is_told_once_though_the_directory_was_behind_when_the_device_came_from_another_gateway(
+    listening: Any, directory: Any, is_told: bool
+) -> None:
+    listening.up("v2/t", b'{"current_fw_version":"6"}')
+    listening.lose()
+    directory.change(reported_version=6, attempt_version=7, attempts=1, attempt_applying=True)
+    listening.connect()
+    if is_told:
+        news = {"reported_version": 7, "reported_text": "7", "ever_reported": True}
+        directory.change(**news, attempt_applying=False)
+    listening.up("v2/t", b'{"current_fw_version":"7"}')
+    assert len([fact for fact in listening.facts if isinstance(fact, UpdateSucceeded)]) == (0 if is_told else 1)
 
 
 # -- roll-outs ----------------------------------------------------------------------------------------------------
