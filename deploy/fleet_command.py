@@ -28,6 +28,7 @@ from services.devices import fleet_queries, listing, past_changes
 from services.devices.bootstrap import PAST_VIEWS
 from services.devices.past_changes import Side
 from services.gateway.http import documents
+from shared import csv_text
 from shared.bus.past_answers import stamp
 from shared.bus.providers import WorkerViews
 from shared.clock import system_clock
@@ -55,7 +56,18 @@ AsOf = Annotated[str | None, typer.Option("--as-of", help="A time such as 2026-0
 Json = Annotated[bool, typer.Option("--json", help="The documents of the API instead of a table.")]
 Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data).")]
 
+Limit = Annotated[int | None, typer.Option(min=1, max=10_000_000, help="Most devices (default: 100, with --csv all).")]
+
 DEVICE_COLUMNS = ("id", "name", "online", "firmware_version", "desired_firmware_version", "groups", "quarantined")
+FAILING_COLUMNS = (
+    "id",
+    "name",
+    "online",
+    "firmware_version",
+    "firmware_update.version",
+    "firmware_update.failures",
+    "firmware_update.reason",
+)
 SHOWN = 100
 """Devices in a table, unless it is said how many."""
 IDENTIFYING = ("id", "device")
@@ -99,18 +111,43 @@ def list_devices(
     sort: Annotated[
         str, typer.Option(help=f"{', '.join(listing.SORTS)}; with - in front the other way round.")
     ] = "deviceId",
-    limit: Annotated[
-        int | None, typer.Option(min=1, max=10_000_000, help="Most devices (default: 100, with --csv all).")
-    ] = None,
+    limit: Limit = None,
     as_json: Json = False,
     as_csv: Csv = False,
     data: Data = None,
 ) -> None:
     """Devices that fit all of the filters and the query; owners by their IDs."""
     wanted = {"online": online, "firmware_version": version, "groups": group or None, "quarantined": quarantined}
+    _list(data, as_of, _Wanted(product, wanted, query, sort), DEVICE_COLUMNS, limit, as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def failing(
+    product: Product,
+    as_of: AsOf = None,
+    limit: Limit = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    data: Data = None,
+) -> None:
+    """Devices that are left alone after a version failed too often, and why it did (FW-7)."""
+    asked = _Wanted(product, {}, "failing", "deviceId")
+    _list(data, as_of, asked, FAILING_COLUMNS, limit, as_json=as_json, as_csv=as_csv)
+
+
+def _list(
+    data: Path | None,
+    as_of: str | None,
+    wanted: _Wanted,
+    columns: Sequence[str],
+    limit: int | None,
+    *,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
     with _fleet(data) as fleet:
         side = fleet.side(as_of)
-        asked = _Asked(product, wanted, query, sort, _moment_of(side))
+        asked = _Asked(wanted, _moment_of(side))
         first = asked.page(side, None)
         found = pages(lambda after: first if after is None else asked.page(side, after), "devices")
         if as_csv:
@@ -121,7 +158,7 @@ def list_devices(
     if as_json:
         _print_json({"devices": shown, "meta": {"total": total, "total_exact": exact, "as_of": side.as_of}})
         return
-    console.print(_table(DEVICE_COLUMNS, [[device[name] for name in DEVICE_COLUMNS] for device in shown]))
+    console.print(_table(columns, [csv_text.values(device, columns) for device in shown]))
     _say(f"{len(shown)} of {'' if exact else 'at most '}{total} devices, {_when(side)}")
 
 
@@ -137,19 +174,28 @@ def _names_of_nobody(owner_ids: Sequence[str]) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A list, page by page."""
+class _Wanted:
+    """Which devices, in which order."""
 
     product: int
     filters: Mapping[str, Any]
     query: str | None
     sort: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A list, page by page."""
+
+    wanted: _Wanted
     now: datetime
 
     def page(self, side: Side, after: str | None) -> dict[str, Any]:
-        name, per_page = self.sort.removeprefix("-"), listing.MAX_PER_PAGE
+        wanted, per_page = self.wanted, listing.MAX_PER_PAGE
+        name = wanted.sort.removeprefix("-")
+        is_descending = name != wanted.sort
         asked = listing.parse(
-            self.product, self.filters, name, name != self.sort, 1, per_page, after, query=self.query, now=self.now
+            wanted.product, wanted.filters, name, is_descending, 1, per_page, after, query=wanted.query, now=self.now
         )
         return fleet_queries.list_devices(side.views, asked, _names_of_nobody)
 

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from deploy.api import Api
 from deploy.bars import bar
+from deploy.csv_output import Csv, print_csv
 from deploy.running import DataFolder
 from deploy.wide import people_console
+from services.gateway.http import documents
 from shared.errors import Refused
 from shared.settings import Settings
 
@@ -42,12 +44,15 @@ def import_file(
         bool, typer.Option("--force", help="Devices count as the product's whatever they report.")
     ] = False,
     as_json: AsJson = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
     """Import a file of device IDs, of any length, with progress; ends with 1 if a line was refused (DEV-1).
 
     Behind an ID may stand a comma and the device's public key: the DER of its SubjectPublicKeyInfo in base64. Whoever
     stops this command does not stop the import: --watch shows it again, cancel-import ends it.
+
+    --csv lists the lines that were refused.
     """
     if (file is None) is (watch is None):
         raise Refused("invalid_request", "name a file, or with --watch an import that was begun before")
@@ -57,6 +62,8 @@ def import_file(
         problems = list(api.import_problems(product, import_id))
     if as_json:
         typer.echo(json.dumps({"import": job, "problems": problems}, ensure_ascii=False))
+    elif as_csv:
+        print_csv(documents.Problem(), problems)
     else:
         keys = f", {job['keys_set']} keys set" if job["keys_set"] else ""
         left = "" if job["state"] == "done" else f", cancelled with {job['lines_total'] - job['lines_done']} lines left"
@@ -73,6 +80,7 @@ def list_imports(
     password: Password,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
     as_json: AsJson = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
     """Imports of a product, the newest first, and how far each is."""
@@ -80,6 +88,9 @@ def list_imports(
         found = api.imports(product, limit)
     if as_json:
         typer.echo(json.dumps({"imports": found}))
+        return
+    if as_csv:
+        print_csv(documents.Import(), found)
         return
     shown = Table(*COLUMNS)
     for job in found:

@@ -17,6 +17,7 @@ import typer
 from rich.bar import Bar
 from rich.table import Table
 
+from deploy.csv_output import Csv, print_csv
 from deploy.paged import pages
 from deploy.wide import people_console
 from services.devices import device_page, error_queries, questions, usage_queries
@@ -26,6 +27,7 @@ from services.devices.fleet import FLEET
 from services.devices.happened import HAPPENED
 from services.devices.members import known_id
 from services.devices.usage import OWNERS, USAGE
+from services.gateway.http import insight_schemas as schemas
 from shared.bus.providers import WorkerViews
 from shared.clock import system_clock
 from shared.context import Context
@@ -83,17 +85,21 @@ def errors(
     day: Annotated[str | None, typer.Option(help="That day (default: today).")] = None,
     limit: Limit = 100,
     as_json: Json = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
     """Errors that devices reported: by kind, by version, over time; or who reported most."""
     with _opened(data) as opened:
         if devices:
-            _erring(opened, product, day, limit, as_json)
+            _erring(opened, product, day, limit, as_json, as_csv)
             return
         asked = (product, system_clock(), step.value, since, until, kind, version)
         found = error_queries.errors(opened.views, *asked)
     if as_json:
         _print_json(found)
+        return
+    if as_csv:
+        print_csv(schemas.Step(), found["course"])
         return
     _print_errors(found)
     _say(f"{found['total']} errors from {found['since']} to {found['until']}")
@@ -107,7 +113,7 @@ def _print_errors(found: Mapping[str, Any]) -> None:
     console.print(_barred(("from", "errors"), course))
 
 
-def _erring(opened: _Opened, product: int, day: str | None, limit: int, as_json: bool) -> None:
+def _erring(opened: _Opened, product: int, day: str | None, limit: int, as_json: bool, as_csv: bool) -> None:
     def page(after: str | None) -> dict[str, Any]:
         most = error_queries.MAX_PER_PAGE
         return error_queries.erring_devices(opened.views, product, system_clock(), day, after, most)
@@ -115,6 +121,9 @@ def _erring(opened: _Opened, product: int, day: str | None, limit: int, as_json:
     found = list(islice(pages(page, "devices"), limit))
     if as_json:
         _print_json({"devices": found})
+        return
+    if as_csv:
+        print_csv(schemas.ErringDevice(), found)
         return
     rows = [(one["id"], one["last"]["kind"], one["last"]["text"], one["errors"]) for one in found]
     console.print(_barred(("device", "the last", "said", "errors"), rows))
@@ -132,12 +141,13 @@ def usage(
     ] = 30,
     limit: Limit = 100,
     as_json: Json = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
     """How devices were used, by day: of a product, of a device; or which customers use theirs."""
     with _opened(data) as opened:
         if customers or active is not None:
-            _customers(opened, product, days, active, limit, as_json)
+            _customers(opened, product, days, active, limit, as_json, as_csv)
             return
         now = system_clock()
         if device is None:
@@ -146,6 +156,8 @@ def usage(
             found = usage_queries.device_usage(opened.views, product, device, now, since, until)
     if as_json:
         _print_json(found)
+    elif as_csv:
+        print_csv(schemas.ProductDay() if device is None else schemas.UsedDay(), found["days"])
     else:
         _print_usage(found["days"])
 
@@ -155,7 +167,9 @@ def _print_usage(days: Sequence[Mapping[str, Any]]) -> None:
     console.print(_barred(("day", *names), [(one["day"], *(one[name] for name in names)) for one in days]))
 
 
-def _customers(opened: _Opened, product: int, days: int, active: bool | None, limit: int, as_json: bool) -> None:
+def _customers(
+    opened: _Opened, product: int, days: int, active: bool | None, limit: int, as_json: bool, as_csv: bool
+) -> None:
     def page(after: str | None) -> dict[str, Any]:
         asked = (product, system_clock(), _names_of_nobody, days, active, after, usage_queries.MAX_PER_PAGE)
         return usage_queries.customers(opened.views, *asked)
@@ -164,6 +178,9 @@ def _customers(opened: _Opened, product: int, days: int, active: bool | None, li
     found = list(islice(pages(page, "customers"), limit))
     if as_json:
         _print_json({"customers": found, "counts": counts})
+        return
+    if as_csv:
+        print_csv(schemas.UsingCustomer(), found)
         return
     rows = [
         (one["owner_id"], one["devices"], one["last_used"], one["usage"]["calls"], one["usage"]["events"])

@@ -35,7 +35,9 @@ SHOWN_OF_ID = 8
 
 @app.command("list")
 def list_them(
-    state: Annotated[str | None, typer.Option(help="Only waiting, sent, over, forgotten, late or parked.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only waiting, sent, addressed, over, forgotten, late or parked.")
+    ] = None,
     as_json: Json = False,
     data: Data = None,
 ) -> None:

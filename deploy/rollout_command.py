@@ -14,6 +14,7 @@ from rich.live import Live
 
 from deploy import rollout_screen, rollout_words
 from deploy.api import Api, ApiError
+from deploy.csv_output import Csv
 from deploy.durations import duration_s
 from deploy.import_command import AsJson, Data, Password, Product, Username, logged_in
 from deploy.wide import people_console
@@ -91,27 +92,29 @@ def dry_run(
     window: Window = None,
     intelligent: Intelligent = None,
     rollout_id: FromDryRun = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Write every device with what it would do to this file; - is standard output.")
-    ] = None,
     as_json: AsJson = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
-    """What a roll-out would do: how far each stage goes, what each device would do and why not. Changes nothing."""
+    """What a roll-out would do: how far each stage goes; with --csv what each device would do, and why not.
+
+    Changes nothing.
+    """
     body = _plan(plan, version, group, stages, soak, window, None, None, intelligent, {})
     with _asked(username, password, data) as api:
         found = api.dry_run(product, {**body, **_id(rollout_id)})
-        if csv is not None:
-            _save(csv, api.dry_run_as_csv(product, {**body, "rollout_id": found["rollout_id"]}))
+        as_csv = as_csv and not as_json
+        if as_csv:
+            _print(api.dry_run_as_csv(product, {**body, "rollout_id": found["rollout_id"]}))
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
-    elif str(csv) != "-":
+        return
+    if not as_csv:
         console.print(rollout_screen.dry_run(found))
-        _say(
-            f"flotilla rollout start --product {product} --rollout-id {found['rollout_id']} does it, with the same plan"
-        )
-        if not found["releasable"]:
-            _say(ADVICE["firmware_not_running"])
+    start = f"flotilla rollout start --product {product} --rollout-id {found['rollout_id']}"
+    _say(f"{start} does it, with the same plan", beside=as_csv)
+    if not found["releasable"]:
+        _say(ADVICE["firmware_not_running"], beside=as_csv)
 
 
 def _planning(start: bool) -> Callable[..., None]:
@@ -293,14 +296,14 @@ def devices(
         Literal["asked", "in_turn", "succeeded", "failed", "dark", "left"] | None, typer.Option(help="Only these.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most devices that are shown.")] = 100,
-    csv: Annotated[Path | None, typer.Option(help="Write all of them to this file; - is standard output.")] = None,
     as_json: AsJson = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
     """Devices that asked for a turn, and what came of the last one."""
     with _asked(username, password, data) as api:
-        if csv is not None:
-            _save(csv, api.rollout_devices_as_csv(product, rollout_id, state))
+        if as_csv:
+            _print(api.rollout_devices_as_csv(product, rollout_id, state))
             return
         found = api.rollout_devices(product, rollout_id, state, limit)
     if as_json:
@@ -308,7 +311,7 @@ def devices(
         return
     console.print(rollout_screen.devices(found["devices"], DEVICE_COLUMNS))
     if found["meta"]["next"] is not None:
-        _say(f"the first {limit}; --csv FILE writes all")
+        _say(f"the first {limit}; --csv tells all")
 
 
 @app.command()
@@ -317,14 +320,14 @@ def report(
     product: Product,
     username: Username,
     password: Password,
-    csv: Annotated[Path | None, typer.Option(help="Write every device to this file; - is standard output.")] = None,
     as_json: AsJson = False,
+    as_csv: Csv = False,
     data: Data = None,
 ) -> None:
     """What was predicted when it began, against what became of it."""
     with _asked(username, password, data) as api:
-        if csv is not None:
-            _save(csv, api.rollout_report_as_csv(product, rollout_id))
+        if as_csv:
+            _print(api.rollout_report_as_csv(product, rollout_id))
             return
         found = api.rollout_report(product, rollout_id)
     if as_json:
@@ -363,16 +366,15 @@ def _show(found: Mapping[str, Any], as_json: bool) -> None:
     _say(rollout_screen.next_step(found))
 
 
-def _save(path: Path, pieces: Iterator[bytes]) -> None:
-    if str(path) == "-":
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.flush()
-        return
-    with path.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
+def _print(pieces: Iterator[bytes]) -> None:
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.flush()
 
 
-def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+def _say(text: str, *, beside: bool = False) -> None:
+    """``beside``: not into what is read by a program."""
+    if beside:
+        typer.echo(text, err=True)
+    else:
+        console.print(text, highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import marshmallow as ma
 
+from shared.bounded_list import BoundedList
 from shared.errors import Refused
 from shared.events.rollouts import RolloutGates, RolloutPlanned, RolloutStage, RolloutWindow
 from shared.ids import MAX_FIRMWARE_VERSION
@@ -47,19 +48,6 @@ class _Flag(ma.fields.Boolean):
         if value is not True and value is not False:
             raise self.make_error("invalid", input=value)
         return bool(value)
-
-
-class BoundedList(ma.fields.List[Any]):
-    """How many there are is judged before the first of them is looked at."""
-
-    def __init__(self, inner: Any, most: int, **options: Any) -> None:
-        super().__init__(inner, validate=ma.validate.Length(max=most), **options)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise self.make_error("invalid")
-        self._validate(value)
-        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class _Strict(ma.Schema):

@@ -4,6 +4,7 @@ Pure."""
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 
 from shared.rollouts import PLACES
 
@@ -17,8 +18,11 @@ class Places:
     def __init__(self) -> None:
         self._buckets = [array("Q") for _ in range(_BUCKETS)]
 
-    def add(self, place: int) -> None:
-        self._buckets[place >> _SHIFT].append(place)
+    def extend(self, places: Iterable[int]) -> None:
+        """Add them."""
+        buckets = self._buckets
+        for place in places:
+            buckets[place >> _SHIFT].append(place)
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets))

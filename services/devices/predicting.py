@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -21,6 +21,7 @@ from services.devices.products import PRODUCTS
 from shared import ids
 from shared.bus.providers import WorkerViews
 from shared.errors import Refused
+from shared.predictions import page_of
 from shared.projections.view import Row
 from shared.releases import releases_of
 from shared.rollouts import PLACES, Releases, Rollout, places_in
@@ -63,7 +64,6 @@ Raw = tuple[str, msgspec.Raw]
 """A device's ID and its kind, not decoded yet: what is alike is decoded once."""
 _rows = msgspec.json.Decoder(list[Raw]).decode
 _kind = msgspec.json.Decoder(_Kind).decode
-_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def rollout_sizes(
@@ -77,11 +77,14 @@ def rollout_sizes(
     places = Places()
     for rows in _pages(views, product_id):
         with turn(len(rows)):
-            for device_id, kind in rows:
+            kinds = [bytes(kind) for _, kind in rows]
+            updating = set()
+            for kind, count in Counter(kinds).items():
                 alike = judged(kind)
-                reasons[alike.reason] += 1
+                reasons[alike.verdict.reason] += count
                 if alike.would_update:
-                    places.add(place_of(device_id))
+                    updating.add(kind)
+            places.extend(place_of(one) for (one, _), kind in zip(rows, kinds, strict=True) if kind in updating)
     eligible = len(places)
     sized = [_sized(allowed_at(one.get("percent"), one.get("devices"), eligible), places) for one in stages]
     return {"eligible": eligible, "stages": sized, "reasons": dict(reasons)}
@@ -99,23 +102,27 @@ def predict_rollout(
     after: str | None,
     limit: int,
 ) -> dict[str, Any]:
-    """The next devices in order of their IDs and what would become of each: ``lines``, a text with a JSON object a
-    line, which nobody on the way to a file need take apart."""
+    """The next devices in order of their IDs and what would become of each: a page of ``shared.predictions``, and
+    ``next``."""
     if after is not None and ids.device_id(after) is None:
         raise Refused("invalid_request", "after is the ID of a device, the last one of the page before")
     most = max(1, min(limit, MAX_PER_PAGE))
     judged, place_of = _Judged(product_id, _releases(views, product_id), rollout), places_in(rollout.rollout_id)
     rows = _page(views, product_id, after or "", most)
     with turn(len(rows)):
-        devices = [_predicted(one, judged(kind), stage_at(place_of(one), shares)) for one, kind in rows]
-        lines = _encode_lines(devices).decode()
-    return {"lines": lines, "next": rows[-1][0] if len(rows) == most else None}
+        numbers: dict[str, int] = {}
+        of = []
+        for device_id, kind in rows:
+            alike = judged(bytes(kind))
+            stage = stage_at(place_of(device_id), shares) if alike.would_update else None
+            of.append(numbers.setdefault(alike.told_at(stage), len(numbers)))
+        page = page_of([device_id for device_id, _ in rows], list(numbers), of)
+    return {**page, "next": rows[-1][0] if len(rows) == most else None}
 
 
 class _Predicted(msgspec.Struct):
-    """What is told of a device."""
+    """What is told of a device, but for its ID."""
 
-    id: str
     would: Would
     stage: int | None
     reason: str
@@ -123,20 +130,23 @@ class _Predicted(msgspec.Struct):
     target: int | None
 
 
-def _predicted(device_id: str, alike: _Alike, stage: int | None) -> _Predicted:
-    verdict = alike.verdict
-    stage = stage if alike.would_update else None
-    return _Predicted(device_id, verdict.would, stage, verdict.reason, alike.version, verdict.target)
-
-
-@dataclass(frozen=True, slots=True)
 class _Alike:
     """What is the same for all devices of a kind: what becomes of them, and the version that they reported."""
 
-    verdict: Verdict
-    version: int | None
-    would_update: bool
-    reason: str
+    __slots__ = ("_told", "_version", "verdict", "would_update")
+
+    def __init__(self, verdict: Verdict, version: int | None) -> None:
+        self.verdict, self.would_update = verdict, verdict.would == "update"
+        self._version = version
+        self._told: dict[int | None, str] = {}
+
+    def told_at(self, stage: int | None) -> str:
+        """What is told of those that this stage reaches first, as JSON."""
+        found = self._told.get(stage)
+        if found is None:
+            told = _Predicted(self.verdict.would, stage, self.verdict.reason, self._version, self.verdict.target)
+            found = self._told[stage] = msgspec.json.encode(told).decode()
+        return found
 
 
 class _Judged:
@@ -146,17 +156,15 @@ class _Judged:
         self._product_id, self._releases, self._rollout = product_id, releases, rollout
         self._known: dict[bytes, _Alike] = {}
 
-    def __call__(self, raw: msgspec.Raw) -> _Alike:
-        return self._known.get(bytes(raw)) or self._judge(raw)
+    def __call__(self, raw: bytes) -> _Alike:
+        return self._known.get(raw) or self._judge(raw)
 
-    def _judge(self, raw: msgspec.Raw) -> _Alike:
+    def _judge(self, raw: bytes) -> _Alike:
         if len(self._known) >= MOST_KINDS:
             self._known.clear()
         kind = _kind(raw)
         verdict = predict(_facts(self._product_id, kind), self._releases, self._rollout)
-        alike = self._known[bytes(raw)] = _Alike(
-            verdict, kind.reported_version, verdict.would == "update", verdict.reason
-        )
+        alike = self._known[raw] = _Alike(verdict, kind.reported_version)
         return alike
 
 
@@ -183,13 +191,16 @@ def _releases(views: WorkerViews, product_id: int) -> Releases:
 
 
 def _pages(views: WorkerViews, product_id: int) -> Iterator[Sequence[Raw]]:
-    after = ""
-    while True:
-        rows = _page(views, product_id, after, PAGE)
-        yield rows
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][0]
+    """All of them. The database looks for the next one, which needs no interpreter, while this one is worked at."""
+    with ThreadPoolExecutor(1, "dry-run") as ahead:
+        following = ahead.submit(_page, views, product_id, "", PAGE)
+        while True:
+            rows = following.result()
+            if len(rows) < PAGE:
+                yield rows
+                return
+            following = ahead.submit(_page, views, product_id, rows[-1][0], PAGE)
+            yield rows
 
 
 def _page(views: WorkerViews, product_id: int, after: str, limit: int) -> Sequence[Raw]:

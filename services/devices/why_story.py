@@ -245,7 +245,8 @@ def _behind_rule(facts: Facts, told: Explanation) -> list[Found]:
             steps = (f.VersionUploaded, f.VersionFirstRan)
             about = [found for found in facts.releases if isinstance(found.event, steps)]
             proofs = [found for found in about if found.event.version == told.released_version]
-            return [*proofs, *_known(_release(facts, told.released_version))]
+            release = _release(facts, told.released_version)
+            return [*proofs, *_known(release, _roll_back(facts, release))]
         case "nothing_released":
             return _known(_last(facts.releases, (f.ReleaseWithdrawn,)))
         case rule:
@@ -253,7 +254,8 @@ def _behind_rule(facts: Facts, told: Explanation) -> list[Found]:
 
 
 def _asked(facts: Facts, started: Found | None) -> Found | None:
-    """The lock or the release that an attempt was for, or the file that somebody wanted on the device."""
+    """The lock or the release that an attempt was for, the roll back that gave the release back, or the file that
+    somebody wanted on the device."""
     if started is None:
         return None
     if started.event.cause == "file":
@@ -265,7 +267,26 @@ def _asked(facts: Facts, started: Found | None) -> Found | None:
         return _turn_before(facts, started)
     told, kinds = (facts.decisions, (d.DeviceLocked,)) if is_lock else (facts.releases, _RELEASES)
     before = [found for found in told if found.position < started.position and isinstance(found.event, kinds)]
-    return next((found for found in reversed(before) if found.event.version == attempt.version), None)
+    asked = next((found for found in reversed(before) if found.event.version == attempt.version), None)
+    return asked if is_lock else _roll_back(facts, asked, started.position) or asked
+
+
+def _roll_back(facts: Facts, release: Found | None, before: int | None = None) -> Found | None:
+    """That of the roll-out in which the device had its last turn, if it is newer than a release: what was released is
+    the device's again because of it. ``before``: the position of what it is to have led to."""
+    turn = facts.seen.get("turn")
+    if turn is None:
+        return None
+    since = turn.position if release is None else max(turn.position, release.position)
+    told = [
+        found
+        for found in facts.releases
+        if isinstance(found.event, r.RolloutRolledBack)
+        and found.event.rollout_id == turn.event.rollout_id
+        and found.position > since
+        and (before is None or found.position < before)
+    ]
+    return told[-1] if told else None
 
 
 def _turn_before(facts: Facts, started: Found) -> Found | None:

@@ -86,9 +86,10 @@ class Letters:
         """Of the address that mail comes from."""
         return self._from.domain
 
-    def write(self, letter: Letter, recorded: Recorded) -> EmailMessage:
+    def write(self, letter: Letter, recorded: Recorded, key: str = "") -> EmailMessage:
         """The message that tells of this event; always the same for it, its id included, so that a double is
-        recognized. Raises ``ValueError`` for an address that mail cannot be sent to, and for what is far too long."""
+        recognized. ``key``: what the message is called by, where it is not the event alone. Raises ``ValueError`` for
+        an address that mail cannot be sent to, and for what is far too long."""
         fields = {name: _plain(value) for name, value in letter.fields.items()}
         whole = self._texts.get_template(f"{letter.template}.txt").render(fields)
         head, _, body = whole.partition("\n\n")
@@ -99,7 +100,7 @@ class Letters:
         message["From"] = self._sender(letter.sender)
         message["To"] = _address(letter.to)
         message["Date"] = format_datetime(recorded.at)
-        message["Message-ID"] = f"<{recorded.id}@{self.domain}>"
+        message["Message-ID"] = f"<{key or recorded.id}@{self.domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content("\n\n".join(paragraphs) + "\n")
         shown = [{"text": text, "is_link": _LINK.fullmatch(text) is not None} for text in paragraphs]

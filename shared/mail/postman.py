@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from shared.errors import Unavailable
@@ -30,8 +31,17 @@ log = logging.getLogger(__name__)
 
 Untold = Literal["over", "forgotten"]
 """Why nobody is told: there is nothing to tell any more, or nobody."""
-Compose = Callable[[Recorded], Letter | Untold]
-"""Whom an event tells what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """These people are told, each by a letter of their own."""
+
+    persons: tuple[str, ...]
+
+
+Compose = Callable[[Recorded, str | None], Letter | Several | Untold]
+"""Whom an event tells what: ``Several``, and then the letter for each person of those; or the only letter there is."""
 
 
 class Postman:
@@ -133,18 +143,20 @@ class Postman:
             found = self._store.read(entry.stream, entry.version, limit=1)
         except (StreamNotFound, StreamTombstoned):
             found = []
-        letter = self._compose(found[0]) if found else "forgotten"
-        if not isinstance(letter, Letter):
+        letter = self._compose(found[0], entry.person) if found else "forgotten"
+        if isinstance(letter, Several):
+            self._queue.address(entry, letter.persons)
+        elif isinstance(letter, Letter):
+            self._delivery.send(self._letters.write(letter, found[0], entry.event_id), letter.persons, entry.event_id)
+            self._forget_again(letter, found[0], entry.person)
+            self._queue.done(entry, "sent")
+        else:
             self._queue.done(entry, letter)
-            return
-        self._delivery.send(self._letters.write(letter, found[0]), letter.persons, entry.event_id)
-        self._forget_again(letter, found[0])
-        self._queue.done(entry, "sent")
 
-    def _forget_again(self, letter: Letter, recorded: Recorded) -> None:
+    def _forget_again(self, letter: Letter, recorded: Recorded, person: str | None) -> None:
         """Whoever was forgotten while we wrote was looked for before there was anything to find (EVT-5)."""
-        now = self._compose(recorded)
+        now = self._compose(recorded, person)
         if now != "over":
-            still = () if now == "forgotten" else now.persons
+            still = now.persons if isinstance(now, Letter) else ()
             for person in set(letter.persons).difference(still):
                 self._delivery.forget(person)

@@ -5,11 +5,15 @@
 =============  =============================================================
 ``waiting``    to be sent at ``next_at``; ``lease_until``: somebody is at it
 ``sent``       done
+``addressed``  several are told; there is an entry for each of them instead
 ``over``       there was nothing to tell any more
 ``forgotten``  there was nobody to tell any more (EVT-5)
 ``late``       heard of so long after it happened that nobody is told
 ``parked``     will not be taken
 =============  =============================================================
+
+An entry is called by its event, and where several are told of one by ``<event>-<person>``, so that each of them is
+told once whatever becomes of the others.
 
 Whatever is not waiting is removed after ``KEPT``. It is told of no second time even then: what is heard of again is
 ``late``.
@@ -30,7 +34,7 @@ from shared.projections.database import Database
 from shared.projections.tables import Micros
 from shared.store.port import Recorded
 
-Outcome = Literal["sent", "over", "forgotten", "parked"]
+Outcome = Literal["sent", "addressed", "over", "forgotten", "parked"]
 """What becomes of one that was waiting."""
 
 LEASE = timedelta(minutes=5)
@@ -46,6 +50,7 @@ LATE = timedelta(days=14)
 KEPT = timedelta(days=60)
 MAX_ERROR = 500
 MAX_LISTED = 1_000
+_EVENT_CHARS = 36
 
 _metadata = sa.MetaData()
 mails = sa.Table(
@@ -67,7 +72,7 @@ mails = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event that is to be, or was, told of."""
+    """One event that is to be, or was, told of; ``event_id``: what the entry is called by."""
 
     event_id: str
     type: str
@@ -79,6 +84,11 @@ class Entry:
     lease_until: datetime | None
     error: str
     queued_at: datetime
+
+    @property
+    def person(self) -> str | None:
+        """Who is told, where several are; None: whoever the event is about."""
+        return self.event_id[_EVENT_CHARS + 1 :] or None
 
 
 class MailQueue:
@@ -121,6 +131,17 @@ class MailQueue:
         with self._database.writing() as connection:
             connection.execute(self._database.insert(mails).values(row).on_conflict_do_nothing())
 
+    def address(self, entry: Entry, persons: Collection[str]) -> None:
+        """Several are told of this event: an entry for each. A second time adds none."""
+        now = self._clock()
+        row = {"type": entry.type, "stream": entry.stream, "version": entry.version, "state": "waiting", "tries": 0}
+        row |= {"next_at": now, "lease_until": None, "error": "", "queued_at": now}
+        rows = [{**row, "event_id": f"{entry.event_id}-{person}"} for person in persons]
+        with self._database.writing() as connection:
+            if rows:
+                connection.execute(self._database.insert(mails).on_conflict_do_nothing(), rows)
+            self._end_in(connection, entry, state="addressed", error="", next_at=now)
+
     def take(self) -> Entry | None:
         """The next one that is due, which nobody else gets while the lease lasts."""
         now = self._clock()
@@ -154,8 +175,11 @@ class MailQueue:
 
     def _end(self, entry: Entry, **values: object) -> None:
         with self._database.writing() as connection:
-            this = sa.update(mails).where(mails.c.event_id == entry.event_id, mails.c.tries == entry.tries)
-            connection.execute(this.values(lease_until=None, **values))
+            self._end_in(connection, entry, **values)
+
+    def _end_in(self, connection: sa.Connection, entry: Entry, **values: object) -> None:
+        this = sa.update(mails).where(mails.c.event_id == entry.event_id, mails.c.tries == entry.tries)
+        connection.execute(this.values(lease_until=None, **values))
 
     def again(self, event_id: str) -> bool:
         """Have one tried anew, whatever became of it, unless somebody is at it; whether that is so."""
@@ -178,9 +202,10 @@ class MailQueue:
             return connection.execute(old).rowcount
 
     def listed(self, state: str | None = None) -> list[Entry]:
-        """The newest, ``MAX_LISTED`` at most."""
+        """The newest, ``MAX_LISTED`` at most; those that have become one for each person only if asked for."""
         query = sa.select(mails).order_by(mails.c.queued_at.desc(), mails.c.event_id).limit(MAX_LISTED)
-        return self._entries(query if state is None else query.where(mails.c.state == state))
+        which = mails.c.state != "addressed" if state is None else mails.c.state == state
+        return self._entries(query.where(which))
 
     def found(self, beginning: str, most: int = 2) -> list[Entry]:
         """Those whose id begins so."""

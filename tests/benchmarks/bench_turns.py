@@ -27,6 +27,7 @@ from shared.events import gateway as g
 from shared.events.contracts import CONTRACTS
 from shared.events.firmware import FirmwareReleased, VersionFirstRan
 from shared.events.rollouts import RolloutTurnsGiven
+from shared.predictions import page_of
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.rollout_plans import planned
@@ -49,7 +50,7 @@ class Devices:
         return {"eligible": 0, "stages": [{"allowed": None, "share": PLACES}]}
 
     def predict_rollout(self, **_: Any) -> dict[str, Any]:
-        return {"lines": "", "next": None}
+        return {**page_of([], [], []), "next": None}
 
 
 class Bench:

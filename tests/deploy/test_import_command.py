@@ -52,6 +52,10 @@ def test_a_file_with_keys_is_imported_and_what_was_refused_is_told(tmp_path: Pat
         assert (code, "0 imported, 2 known already, 0 refused\n" in told) == (0, True)
         last, _, first = json.loads(told_by("imports", "--json")[1])["imports"]
         assert json.loads(told_by("import", "--watch", first["id"], "--json")[1])["import"] == first
+        refused = told_by("import", "--watch", first["id"], "--csv")[1]
+        assert "line,text,code,reason" in refused
+        assert "nonsense" in refused
+        assert told_by("imports", "--csv")[1].startswith("id,state,")
         assert told_by("cancel-import", last["id"])[0] == 1
         assert told_by("deny", *IDS[:2], "nonsense")[0] == 1
         assert "2 done" in told_by("forgive", *IDS[:2])[1]

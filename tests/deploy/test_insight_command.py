@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ from shared.context import Context
 from shared.errors import NotFound
 from shared.events.contracts import CONTRACTS
 from shared.events.devices import DeviceClaimed, DeviceImported
-from shared.events.gateway import DeviceErred, DeviceUsage, FirmwareReported, UsageCounted
+from shared.events.gateway import DeviceErred, DeviceUsage, FirmwareReported, UpdateFailed, UsageCounted
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.settings import Settings
@@ -30,6 +32,7 @@ STORY: list[tuple[str, Any]] = [
     (f"device-{A}", DeviceClaimed(A, P, ADA)),
     ("connection-a", FirmwareReported(A, P, P, 7, "", "7", "a", 1, 1)),
     ("connection-a", DeviceErred(A, P, "app/dry", "the pump", 3, 7, "a", 1, 1)),
+    ("connection-a", UpdateFailed(A, P, 8, 3, "stalled", "", 3, "release")),
     ("connection-a", UsageCounted(P, TODAY, [DeviceUsage(A, ADA, 41, 2, 0, 1, 60)], "a", 1)),
 ]
 
@@ -58,8 +61,8 @@ def test_errors_are_shown_with_bars_and_as_documents(data: Path) -> None:
     shown = run(data, "fleet", "errors", "--product", "1000")
     assert "app/dry" in shown
     assert "█" in shown
-    assert "3 errors from" in shown
-    assert json.loads(run(data, "fleet", "errors", "--product", "1000", "--json", "--version", "8"))["total"] == 0
+    assert "4 errors from" in shown
+    assert json.loads(run(data, "fleet", "errors", "--product", "1000", "--json", "--version", "9"))["total"] == 0
     assert A in run(data, "fleet", "errors", "--product", "1000", "--devices")
 
 
@@ -70,6 +73,27 @@ def test_usage_is_shown_of_the_product_a_device_and_customers(data: Path) -> Non
     assert "1 of 1 used theirs" in run(data, "fleet", "usage", "--product", "1000", "--customers")
     idle = json.loads(run(data, "fleet", "usage", "--product", "1000", "--inactive", "--json"))
     assert idle["customers"] == []
+
+
+def rows(data: Path, *words: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(run(data, *words, "--product", "1000", "--csv"), newline="")))
+
+
+def test_what_is_listed_is_written_as_csv(data: Path) -> None:
+    assert sum(int(row["errors"]) for row in rows(data, "fleet", "errors")) == 4
+    (erring,) = rows(data, "fleet", "errors", "--devices")
+    assert (erring["id"], erring["errors"]) == (A, "4")
+    assert rows(data, "fleet", "usage")[-1]["events"] == "41"
+    assert rows(data, "fleet", "usage", "--device", A)[-1]["events"] == "41"
+    (customer,) = rows(data, "fleet", "usage", "--customers")
+    assert (customer["owner_id"], customer["usage.events"]) == (ADA, "41")
+
+
+def test_devices_that_are_left_alone_are_listed_with_the_reason(data: Path) -> None:  # FW-7
+    (failing,) = rows(data, "fleet", "failing")
+    assert (failing["id"], failing["firmware_update.version"]) == (A, "8")
+    assert failing["firmware_update.reason"] == "stalled"
+    assert "1 of 1 devices" in run(data, "fleet", "failing", "--product", "1000")
 
 
 def test_the_five_questions_are_answered(data: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from services.devices import predicting
 from shared.events.firmware import FirmwareReleased, FirmwareReleasedToGroups
 from shared.events.gateway import FirmwareReported
+from shared.predictions import lines_of
 from shared.rollouts import PLACES, place
 
 P = 1000
@@ -36,8 +37,8 @@ def fleet(lasting_platform: Any) -> Any:
     return platform
 
 
-def lines_of(page: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = msgspec.json.Decoder().decode_lines(page["lines"])
+def told_of(page: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = msgspec.json.Decoder().decode_lines(lines_of(page))
     return found
 
 
@@ -70,7 +71,7 @@ def test_every_device_is_told_what_would_become_of_it_page_by_page(fleet: Any, m
     told, after = [], None
     while True:
         page = fleet.call("predict_rollout", **ASKED, shares=shares, after=after, limit=10)
-        told += lines_of(page)
+        told += told_of(page)
         after = page["next"]
         if after is None:
             break
@@ -81,7 +82,7 @@ def test_every_device_is_told_what_would_become_of_it_page_by_page(fleet: Any, m
     stages = {one["id"]: one["stage"] for one in told[4:]}
     assert {one for one, stage in stages.items() if stage == 0} == set(first(5))
     assert {one for one, stage in stages.items() if stage == 1} == set(first(12)) - set(first(5))
-    assert lines_of(fleet.call("predict_rollout", **ASKED, shares=shares)) == told
+    assert told_of(fleet.call("predict_rollout", **ASKED, shares=shares)) == told
 
 
 def test_a_product_without_devices_has_none_to_update(fleet: Any):
@@ -91,4 +92,5 @@ def test_a_product_without_devices_has_none_to_update(fleet: Any):
         "stages": [{"allowed": 0, "share": 0}, {"allowed": 0, "share": 0}, {"allowed": None, "share": PLACES}],
         "reasons": {},
     }
-    assert fleet.call("predict_rollout", **{**ASKED, "product_id": 3000}, shares=[]) == {"lines": "", "next": None}
+    page = fleet.call("predict_rollout", **{**ASKED, "product_id": 3000}, shares=[])
+    assert (lines_of(page), page["next"]) == (b"", None)

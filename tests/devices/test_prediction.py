@@ -141,8 +141,7 @@ def test_a_device_is_in_the_first_stage_that_reaches_it():
 @given(st.lists(st.integers(0, PLACES - 1), max_size=200), st.data())
 def test_the_place_behind_the_first_ones_is_found_without_sorting_all(found: list[int], data: st.DataObject):
     places = Places()
-    for one in found:
-        places.add(one)
+    places.extend(found)
     count = data.draw(st.integers(0, len(found)))
     assert len(places) == len(found)
     assert places.behind(count) == (sorted(found)[count - 1] + 1 if count else 0)

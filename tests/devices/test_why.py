@@ -352,6 +352,14 @@ def test_a_turn_in_a_rollout_tells_of_the_rollout(platform: Any):  # FW-6
     told(platform, ADA, f"firmware-{P}", r.RolloutRolledBack(P, rollout_id, "dark", "gone"))
     back = why(platform)["rule"]
     assert (back["target_version"], back["target_cause"], back["rollout"]["part"]) == (7, "release", "goes_back")
+    updated(platform, 7)
+    answer = why(platform)
+    assert types(answer, "update") == ["RolloutRolledBack", "UpdateStarted", "UpdateSucceeded"]
+    assert types(answer, "version")[0] == "RolloutRolledBack"
+    assert types(answer, "target")[-2:] == ["FirmwareReleased", "RolloutRolledBack"]
+    told(platform, ADA, f"firmware-{P}", FirmwareReleased(P, 7, 7, False))
+    updated(platform, 7)
+    assert types(why(platform), "update")[0] == types(why(platform), "target")[-1] == "FirmwareReleased"
 
 
 def test_a_device_that_says_not_now_tells_so_and_what_failed_is_tried_again_on_demand(platform: Any):  # FW-4, FW-7

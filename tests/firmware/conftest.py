@@ -21,6 +21,7 @@ from shared.bus.relay import Relay
 from shared.context import Context
 from shared.errors import NotFound
 from shared.events.contracts import CONTRACTS
+from shared.predictions import page_of
 from shared.projections.database import Database
 from shared.rollouts import PLACES
 from shared.settings import Settings
@@ -67,7 +68,8 @@ class Devices:
 
     @rpc
     def predict_rollout(self, after: str | None, **_: Any) -> dict[str, Any]:
-        return {"lines": '{"id":"x"}\n' if after is None else "", "next": None if after else "a" * 24}
+        devices = ["a" * 24] if after is None else []
+        return {**page_of(devices, ['{"would":"update"}'], [0] * len(devices)), "next": None if after else "a" * 24}
 
 
 class Platform:

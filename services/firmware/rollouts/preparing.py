@@ -12,6 +12,7 @@ from typing import Any
 from services.firmware.rollouts.course import Course
 from services.firmware.rollouts.rounds import in_all
 from shared.blobs import Blobs
+from shared.predictions import lines_of
 from shared.rollouts import PLACES
 
 PAGE = 5_000
@@ -81,7 +82,7 @@ class Prediction:
             limit=PAGE,
             intelligent=plan.intelligent,
         )
-        self._gzip.write(page["lines"].encode())
+        self._gzip.write(lines_of(page))
         self._after = page["next"]
         if self._after is None:
             self._gzip.close()

@@ -137,6 +137,7 @@ class Firmware:
     def _look(self, now: float) -> None:
         self.entry = self._directory.device(self.entry.device_id) or self.entry
         self.updates.flashing.know(self.entry.flash, now)
+        self.updates.told_elsewhere(self.entry)
 
     def _retargeted(self, now: float) -> list[object]:
         return [*self.updates.retarget(self._aim(), now)] if self.updates.running else []
@@ -266,7 +267,7 @@ class Firmware:
             # A file may well carry the version that the device runs already.
             counts = brings.cause != "file" or changed or self.updates.came_back
             events += self.updates.reported(counts and self._runs(brings.version), now)
-        if changed:
+        if changed and Identity.of(self.entry) != told:  # else another gateway has heard of it, and told its fate
             events += self._come_late()
         return [*events, *self._retargeted(now)]
 

@@ -115,6 +115,7 @@ class _Open:
     current_at: float | None = None
     came_back: bool = False
     back_s: float = APPLYING_S
+    is_adopted: bool = False
 
 
 class Updates:
@@ -205,7 +206,17 @@ class Updates:
         self._attempts, self._failures = entry.attempts, entry.failures
         cause = entry.attempt_cause or ("file" if self.flashing.is_of(product_id, version) else "release")
         self._cause = cause
-        self._open = _Open(Wanted(product_id, version, cause, 0), entry.attempts, now, "applying", 100)
+        wanted = Wanted(product_id, version, cause, 0)
+        self._open = _Open(wanted, entry.attempts, now, "applying", 100, is_adopted=True)
+
+    def told_elsewhere(self, entry: DeviceEntry) -> None:
+        """Let go of an attempt that was adopted when the directory was a moment behind, and whose fate another gateway
+        had told before that: it is not told twice."""
+        attempt = self._open
+        if attempt is None or not attempt.is_adopted or entry.attempt_applying:
+            return
+        if (entry.attempt_version, entry.attempts) == (attempt.wanted.version, attempt.number):
+            self._open = None
 
     def left(self) -> None:
         """The device has connected to another gateway, which tells the fate of what it was applying."""

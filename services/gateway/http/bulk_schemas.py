@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import marshmallow as ma
 
-from services.gateway.http.fields import NULL, Document, Flag, Items, Line, Request, flag, list_of, of, string, whole
+from services.gateway.http.fields import NULL, Document, Flag, Line, Request, flag, list_of, of, string, whole
+from shared.bounded_list import BoundedList
 
 ACTIONS = ("approve", "deny", "forgive", "change", "group", "remove")
 OUTCOMES = ("done", "unchanged", "refused")
-_NAMES = ma.validate.Length(max=100)
+_MOST_NAMES = 100
 
 
 class DevicesAction(Request):
@@ -16,12 +17,12 @@ class DevicesAction(Request):
     ``development`` or ``notes``, ``group`` needs ``add`` or ``remove``."""
 
     action = Line(16, required=True, metadata={"description": ", ".join(ACTIONS)})
-    devices = Items(Line(64, 1), required=True, validate=ma.validate.Length(1, 1_000))
+    devices = BoundedList(Line(64, 1), 1_000, 1, required=True)
     force = Flag(metadata={"description": "what is approved counts as the product's whatever it reports"})
     development = Flag()
     notes = Line(4_000)
-    add = Items(Line(64, 1), validate=_NAMES)
-    remove = Items(Line(64, 1), validate=_NAMES)
+    add = BoundedList(Line(64, 1), _MOST_NAMES)
+    remove = BoundedList(Line(64, 1), _MOST_NAMES)
 
     @ma.validates("action")
     def known_action(self, value: str, **kwargs: object) -> None:

@@ -8,7 +8,6 @@ from services.gateway.http.fields import (
     NULL,
     Document,
     Flag,
-    Items,
     Line,
     Request,
     flag,
@@ -19,6 +18,7 @@ from services.gateway.http.fields import (
     whole,
 )
 from services.gateway.http.requests import Paging
+from shared.bounded_list import BoundedList
 
 
 class NewCustomer(Request):
@@ -84,10 +84,11 @@ MOST_INVITED = 10_000
 class Invitees(Request):
     """Addresses as JSON or form; or as multipart with a part ``file``, one a line."""
 
-    customers = Items(
+    customers = BoundedList(
         Line(1_024),
+        MOST_INVITED,
+        1,
         load_default=None,
-        validate=ma.validate.Length(1, MOST_INVITED),
         metadata={"description": "addresses; may be missing where there is a file"},
     )
 

@@ -248,12 +248,16 @@ class CustomerCounts(Document):
     active = whole()
 
 
+_OF_NOW = {"description": "null with as_of: no past of it is kept in views"}
+
+
 class Statistics(Document):
     devices = of(DeviceCounts)
     firmware = list_of(of(VersionCount))
-    customers = of(CustomerCounts)
-    usage = list_of(any_object())
-    errors = list_of(any_object())
+    customers = of(CustomerCounts, allow_none=True, metadata=_OF_NOW)
+    usage = list_of(any_object(), allow_none=True, metadata=_OF_NOW)
+    errors = list_of(any_object(), allow_none=True, metadata=_OF_NOW)
+    missing = string(required=False, metadata={"description": "with as_of: what is null, and where it is found"})
 
 
 class Figures(Document):

@@ -48,18 +48,8 @@ class Flag(ma.fields.Boolean):
         super().__init__(truthy={True, "true", "1"}, falsy={False, "false", "0"}, **options)
 
 
-class Items(ma.fields.List[Any]):
-    """A list of what comes in: how many there are is judged before the first of them is looked at, which takes its
-    time and lets nobody else have the gateway."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
-        if isinstance(value, list | dict):  # whose keys would be taken for a list
-            self._validate(value)
-        return super()._deserialize(value, attr, data, **kwargs)
-
-
 class Named(ma.fields.Dict):
-    """The same of an object whose names nobody knows beforehand."""
+    """An object whose names nobody knows beforehand; as with lists that come in, how many there are is judged first."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, dict):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import marshmallow as ma
 
-from services.gateway.http.fields import NULL, Document, Items, Line, Request, list_of, of, string, whole
+from services.gateway.http.fields import NULL, Document, Line, Request, list_of, of, string, whole
+from shared.bounded_list import BoundedList
 
-_NAMES = ma.validate.Length(max=100)
+_MOST_NAMES = 100
 
 
 class GroupQuery(Request):
@@ -44,15 +45,15 @@ class Groups(Document):
 
 
 class Regrouping(Request):
-    add = Items(Line(64, 1), load_default=list, validate=_NAMES)
-    remove = Items(Line(64, 1), load_default=list, validate=_NAMES)
+    add = BoundedList(Line(64, 1), _MOST_NAMES, load_default=list)
+    remove = BoundedList(Line(64, 1), _MOST_NAMES, load_default=list)
 
 
 class DevicesUpdate(Request):
     """Many devices into groups, or out of them."""
 
     action = Line(16, required=True, metadata={"description": "groups"})
-    devices = Items(Line(64, 1), required=True, validate=ma.validate.Length(1, 1_000))
+    devices = BoundedList(Line(64, 1), 1_000, 1, required=True)
     metadata = ma.fields.Nested(Regrouping, required=True)
 
     @ma.validates("action")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import marshmallow as ma
 
 from services.gateway.http.documents import DeviceCounts, VersionCount
@@ -21,6 +23,7 @@ from services.gateway.http.fields import (
 )
 
 MAX_PER_PAGE = 100
+NO_PAST = "This is counted as of now only: ask for errors and usage of past days by their times (since, until, day)."
 STEPS = ("ten_minutes", "hour", "day")
 
 
@@ -32,11 +35,22 @@ def _day(what: str) -> Line:
     return Line(10, load_default=None, metadata={"description": f"{what}, such as 2026-01-31 (UTC)"})
 
 
-class Days(Request):
+class _Present(Request):
+    """What has no past views, so that nobody takes the present for the past. Times say what is asked for."""
+
+    @ma.pre_load
+    def no_past(self, data: Any, **kwargs: object) -> Any:
+        """Raises ``ValidationError`` for a query with ``as_of``."""
+        if "as_of" in data:
+            raise ma.ValidationError(NO_PAST, "as_of")
+        return data
+
+
+class Days(_Present):
     days = Whole(1, 90, load_default=30, metadata={"description": "so many days, today among them"})
 
 
-class ErrorQuery(Request):
+class ErrorQuery(_Present):
     step = ma.fields.String(load_default="hour", validate=ma.validate.OneOf(STEPS))
     since = Line(64, load_default=None, metadata={"description": "a time with its zone (ISO 8601)"})
     until = Line(64, load_default=None, metadata={"description": "a time with its zone; without it, now"})
@@ -44,25 +58,25 @@ class ErrorQuery(Request):
     version = Whole(0, 65_535, load_default=None, metadata={"description": "on this version alone"})
 
 
-class ErringQuery(Request):
+class ErringQuery(_Present):
     day = _day("one of the last eight days")
     after = _after()
     per_page = Whole(1, MAX_PER_PAGE, load_default=25)
 
 
-class UsageQuery(Request):
+class UsageQuery(_Present):
     since = _day("the first day")
     until = _day("the last day")
 
 
-class CustomerQuery(Request):
+class CustomerQuery(_Present):
     days = Whole(1, 400, load_default=30, metadata={"description": "active: used a device in so many days"})
     active = Flag(load_default=None, metadata={"description": "only those who are, or who are not"})
     after = _after()
     per_page = Whole(1, MAX_PER_PAGE, load_default=25)
 
 
-class Page(Request):
+class Page(_Present):
     after = _after()
     per_page = Whole(1, MAX_PER_PAGE, load_default=25)
 

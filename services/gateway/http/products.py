@@ -96,12 +96,20 @@ def _with_release(call: Call, product: dict[str, Any]) -> dict[str, Any]:
 
 
 async def read_statistics(call: Call) -> Any:
-    """Customers, usage and errors are of the present: of a past moment they are empty."""
+    """Customers, usage and errors have no past views: with ``as_of`` they are null, and it is said where they are."""
     product_id = call.product.product_id
     if call.query.get("as_of") is None:
         return await _present_statistics(call, product_id)
-    empty = {"customers": {"total": 0, "with_device": 0, "active": 0}, "usage": [], "errors": []}
-    return await past.ask(call, "devices", "statistics", lambda counted: {**empty, **counted}, product_id=product_id)
+    return await past.ask(call, "devices", "statistics", lambda counted: {**counted, **_NO_PAST}, product_id=product_id)
+
+
+_NO_PAST = {
+    "customers": None,
+    "usage": None,
+    "errors": None,
+    "missing": "Customers, usage and errors are counted as of now only: ask without as_of, or for usage and errors of "
+    "past days with since and until.",
+}
 
 
 async def _present_statistics(call: Call, product_id: int) -> Any:

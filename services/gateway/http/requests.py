@@ -7,7 +7,8 @@ from typing import Any
 import marshmallow as ma
 
 from services.gateway.devices.calls import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S
-from services.gateway.http.fields import Flag, Items, Line, Named, Request, Whole
+from services.gateway.http.fields import Flag, Line, Named, Request, Whole
+from shared.bounded_list import BoundedList
 from shared.ids import MAX_FIRMWARE_VERSION
 
 MAX_PER_PAGE = 1_000
@@ -185,7 +186,7 @@ class DeviceUpdate(Request):
     name = Line(128, allow_none=True)
     notes = Line(4_000, allow_none=True)
     development = Flag()
-    groups = Items(Line(64, 1), validate=ma.validate.Length(max=100))
+    groups = BoundedList(Line(64, 1), 100)
     desired_firmware_version = NullableVersion()
     flash = Flag()
     denied = Flag()
@@ -230,7 +231,7 @@ class DeviceRemoval(Request):
 
 
 class DeviceIds(Request):
-    device_ids = Items(Line(64), required=True, validate=ma.validate.Length(1, 1_000))
+    device_ids = BoundedList(Line(64), 1_000, 1, required=True)
 
 
 class DeviceKey(Request):
@@ -262,7 +263,7 @@ class DesiredAttributes(Request):
         validate=ma.validate.Length(max=MAX_ATTRIBUTES),
         metadata={"description": "name and value; null removes it"},
     )
-    removed = Items(Line(128), load_default=list, validate=ma.validate.Length(max=MAX_ATTRIBUTES))
+    removed = BoundedList(Line(128), MAX_ATTRIBUTES, load_default=list)
 
 
 class NewClaimCode(Request):
@@ -292,5 +293,5 @@ class FirmwareUpload(Request):
 class FirmwareRelease(Request):
     version = Whole(0, 65_535, required=True)
     product_default = Flag()
-    groups = Items(Line(64), validate=ma.validate.Length(max=100))
+    groups = BoundedList(Line(64), 100)
     intelligent = Flag(load_default=False)

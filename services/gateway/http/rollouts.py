@@ -21,6 +21,7 @@ from shared.auth.permissions import Thing
 from shared.blobs import Blobs
 from shared.errors import NotFound, Refused, Unavailable
 from shared.ids import record_id
+from shared.predictions import lines_of
 
 NO_ROLLOUT = "Roll-out not found."
 SIZES_S = 120.0
@@ -69,7 +70,7 @@ def _predictions(call: Call, asked: dict[str, Any]) -> AsyncGenerator[bytes]:
     async def page(after: str | None) -> lists.Page:
         options = {**asked, "after": after, "limit": PER_PAGE}
         told = await call.ask("devices", "predict_rollout", timeout_s=PAGE_S, **options)
-        return told["lines"].encode(), told["next"]
+        return lines_of(told), told["next"]
 
     return lists.paged(page)
 

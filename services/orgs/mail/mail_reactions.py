@@ -86,6 +86,11 @@ class MailReactions(Edge):
     def mail_declined_transfer(self, message: Mapping[str, Any]) -> None:
         self.postman.post(to_recorded(message))
 
+    @reaction("mail")
+    @event_handler("hooks", "WebhookDisabled")
+    def mail_disabled_webhook(self, message: Mapping[str, Any]) -> None:
+        self.postman.post(to_recorded(message))
+
     @event_handler("orgs", "AccountForgotten")
     def forget_mail_of_account(self, message: Mapping[str, Any]) -> None:
         """What is kept of mail to them is removed (EVT-5)."""

@@ -28,8 +28,9 @@ from services.orgs.teams.organizations import ORGANIZATIONS
 from shared.events import customers as c
 from shared.events import orgs as o
 from shared.events import transfers as t
+from shared.events.webhooks import WebhookDisabled
 from shared.mail.letters import Letter
-from shared.mail.postman import Untold
+from shared.mail.postman import Several, Untold
 from shared.store.port import Recorded
 from shared.streams import Streams
 
@@ -47,10 +48,13 @@ TOLD: tuple[type, ...] = (
     t.TransferAsked,
     t.TransferAccepted,
     t.TransferDeclined,
+    WebhookDisabled,
 )
 """The events that somebody is told of."""
 BULK = (c.BetaInvited.__name__,)
 """Those that come by the thousand."""
+MANAGERS = ("administrator", "owner")
+"""Roles of those who are told what happens to an organization's things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,12 @@ class Mailing:
     streams: Streams
     url: str
 
-    def compose(self, recorded: Recorded) -> Letter | Untold:
-        """The letter for this event, or why there is none."""
+    def compose(self, recorded: Recorded, person: str | None = None) -> Letter | Several | Untold:
+        """The letter for this event, or why there is none. Most events are told to one; who else is told of one by
+        letters of their own, is asked for as ``person``."""
         event = self.streams.contracts.decode(recorded)
+        if isinstance(event, WebhookDisabled):
+            return self._webhook_disabled(event, recorded, person)
         write: Callable[[Any, Recorded], Letter | Untold] | None = self._writers().get(type(event))
         return "over" if write is None else write(event, recorded)
 
@@ -128,6 +135,38 @@ class Mailing:
         team = self.streams.load(ORGANIZATIONS, organizations.stream_of(event.org_id)).state
         fields = {"organization": team.name, "at": _time(recorded.at)}
         return self._to(self._account(event.account_id), "removed", fields)
+
+    def _webhook_disabled(
+        self, event: WebhookDisabled, recorded: Recorded, person: str | None
+    ) -> Letter | Several | Untold:
+        """Whoever asked for it knows. Else those are told who manage the organization, or whose own it is (LOG-3)."""
+        if event.reason == "asked":
+            return "over"
+        managers, whose = self._managers(recorded.stream.removeprefix("webhooks-"))
+        if person is None:
+            return Several(managers) if managers else "forgotten"
+        if person not in managers:
+            return "over"
+        fields = {
+            "whose": whose,
+            "webhook": event.hook_id,
+            "at": _time(recorded.at),
+            "gone": event.reason == "gone",
+            "detail": event.detail,
+        }
+        return self._to(self._account(person), "webhook_disabled", fields)
+
+    def _managers(self, owner: str) -> tuple[tuple[str, ...], str]:
+        """Of ``product-<id>``, ``org-<id>`` or ``account-<id>``: accounts, and what that is called."""
+        kind, _, name = owner.partition("-")
+        if kind == "account":
+            return (name,), "your account"
+        product = self.streams.load(PRODUCTS, products.stream_of(int(name))).state if kind == "product" else None
+        created = None if product is None else product.created
+        org_id = name if created is None else created.org_id
+        team = self.streams.load(ORGANIZATIONS, organizations.stream_of(org_id)).state
+        found = tuple(sorted(one for one, role in team.members.items() if role in MANAGERS))
+        return found, team.name if product is None else f"{team.name}, product {name_of(product)}"
 
     def _to(
         self,

@@ -29,6 +29,7 @@ from shared.events import gateway as g
 from shared.events import rollouts as r
 from shared.events.contracts import CONTRACTS
 from shared.events.firmware import FirmwareReleased, VersionFirstRan, VersionUploaded
+from shared.predictions import page_of
 from shared.projections.view import Key, Row, View
 from shared.rollouts import PLACES, Releases, Rollout, place, released_to, rollout_for
 from shared.store.port import NO_STREAM, Appended, EventStore, Expected, New, Position, Recorded, StreamNotFound
@@ -290,9 +291,8 @@ class World:
 
     def predict_rollout(self, *, after: str | None, limit: int, **_: Any) -> dict[str, Any]:
         page = [one for one in sorted(self.fleet) if one > (after or "")][:3]
-        devices = [{"id": one, "would": "update", "stage": 0, "reason": "offline", "version": OLD} for one in page]
-        lines = "".join(json.dumps(device) + "\n" for device in devices)
-        return {"lines": lines, "next": page[-1] if len(page) == 3 else None}
+        ending = json.dumps({"would": "update", "stage": 0, "reason": "offline", "version": OLD})
+        return {**page_of(page, [ending], [0] * len(page)), "next": page[-1] if len(page) == 3 else None}
 
     def error_rates(self, **_: Any) -> dict[str, Any]:
         return self.rates

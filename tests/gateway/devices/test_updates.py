@@ -118,6 +118,16 @@ def test_what_was_being_applied_at_another_gateway_has_its_fate_told_here(update
     assert not updates.running
 
 
+def test_a_fate_that_another_gateway_told_before_is_not_told_twice(updates: Updates) -> None:
+    before = known(attempt_version=7, attempts=2, failures=0, attempt_applying=True)
+    updates.know(before, 0.0)
+    updates.connected()
+    updates.told_elsewhere(before)
+    assert updates.running
+    updates.told_elsewhere(known(attempt_version=7, attempts=2, failures=0))
+    assert (updates.running, updates.reported(True, 1.0)) == (False, [])
+
+
 def test_an_attempt_of_ones_own_is_not_begun_anew_because_the_directory_is_late(updates: Updates) -> None:
     updates.chunk(SEVEN, 1_000, 0.0)
     updates.says("UPDATING", "", SEVEN, 1.0)

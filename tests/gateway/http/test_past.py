@@ -49,6 +49,17 @@ def test_the_past_is_asked_of_the_service_and_told_in_a_header(api: Any, asked_o
         assert api.bus.last(method).arguments["as_of"] == "2026-02-01T01:00:00+01:00"
 
 
+def test_what_has_no_past_is_null_and_never_empty(api: Any, world: Any, asked_of: Any) -> None:
+    service, method, ready = asked_of["/stats"]
+    api.bus.answers[f"{service}.{method}"] = {**ready, "as_of": STAMP}
+    answer = api.get(BASE + "/stats", params={"as_of": "118"}).json()
+    assert (answer["customers"], answer["usage"], answer["errors"]) == (None, None, None)
+    assert "as of now only" in answer["missing"]
+    for path in ("/errors", "/errors/devices", "/usage", "/usage/customers", "/questions"):
+        refused = world.error_of(api.get(BASE + path, params={"as_of": "118"}))
+        assert (*refused[:2], refused[2].partition(" counted")[0]) == (400, "invalid_request", "as_of: This is")
+
+
 def test_without_it_the_present_is_asked_as_ever(api: Any, asked_of: Any) -> None:
     api.bus.answers["orgs.count_customers"] = {"total": 0}
     present = {**FIGURES, "customers": {"with_device": 0, "active": 0}, "usage": [], "errors": []}

@@ -8,6 +8,7 @@ import pytest
 
 from services.gateway.http import rollouts
 from shared.errors import NotFound, Refused
+from shared.predictions import page_of
 from shared.rollouts import PLACES
 
 BASE = "/v1/products/thermo/rollouts"
@@ -122,7 +123,10 @@ def test_a_dry_run_lists_every_device_page_by_page(api: Any, kind: str) -> None:
 
     def page(arguments: dict[str, Any]) -> dict[str, Any]:
         after = arguments["after"]
-        return {"lines": lines_of(pages[after]), "next": DEVICES[1] if after is None else None}
+        found = [dict(one) for one in pages[after]]
+        ids = [one.pop("id") for one in found]
+        told = page_of(ids, [json.dumps(one) for one in found], range(len(ids)))
+        return {**told, "next": DEVICES[1] if after is None else None}
 
     api.bus.answers["devices.predict_rollout"] = page
     answer = api.post(f"{BASE}/dry-run", json={**PLAN, "rollout_id": ID}, headers={"Accept": kind})

@@ -22,11 +22,16 @@ from shared.bus.calls import blocking_client
 from shared.bus.host import ServiceHost
 from shared.bus.open import open_transport
 from shared.bus.reactions import reaction_of
+from shared.bus.relay import Relay
 from shared.context import Context
 from shared.errors import NotFound, Refused
+from shared.events.contracts import CONTRACTS
+from shared.events.webhooks import WebhookDisabled
+from shared.projections.database import Database
 from shared.runtime import Runtime
 from shared.settings import Settings
 from shared.store.open import open_store
+from shared.store.port import ANY
 
 PASSWORD = "correct horse"
 
@@ -50,8 +55,9 @@ class Devices:
 class Platform:
     """The running service and the folder that its mail goes to."""
 
-    def __init__(self, transport: Any, folder: Path) -> None:
+    def __init__(self, transport: Any, folder: Path, store: Any) -> None:
         self._transport = transport
+        self.store = store
         self.folder = folder
         self.seen: int | None = None
         self._pause = threading.Event()
@@ -86,10 +92,15 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     settings = Settings.load({}, data=data, url="https://fleet.example", mail_from="no-reply@mail.example")
     store, transport = open_store(settings.store), open_transport("local:", name="test")
     others = [ServiceHost(kind, transport, workers=1) for kind in (Billing, Devices)]
-    runtime = Runtime("test", [transport, *others, build(settings, transport, store)])
+    database = Database(settings.db, "hooks")
+    database.prepare([])
+    types = CONTRACTS.of_service("hooks")
+    relay = Relay("hooks", store, transport, database.checkpoints(), types, contracts=CONTRACTS)
+    runtime = Runtime("test", [transport, *others, relay, build(settings, transport, store)])
     runtime.start()
-    yield Platform(transport, Path(settings.mail))
+    yield Platform(transport, Path(settings.mail), store)
     runtime.stop()
+    database.close()
     store.close()
 
 
@@ -167,6 +178,28 @@ def test_the_invited_is_told_by_whom_and_whoever_is_removed_too(platform: Platfo
     assert team["invites"] == []
     platform.ask("remove_member", org_id=org_id, username="fay@example.com", removed_by=founder)
     platform.mail("fay@example.com", "no longer in the team of Acme")
+
+
+def test_managers_are_told_of_a_webhook_that_was_disabled_by_itself(platform: Platform) -> None:  # LOG-3
+    founder, guest = account(platform, "wim@example.com"), account(platform, "xia@example.com")
+    org_id, product_id = company(platform, founder)
+    platform.ask("invite_member", org_id=org_id, username="xia@example.com", invited_by=founder, role="developer")
+    (invitation,) = platform.ask("list_invitations", account_id=guest)["invitations"]
+    platform.ask("verify_email", token=token_in(platform.mail("xia@example.com", "Confirm your email address")))
+    platform.ask("answer_invitation", account_id=guest, invitation_id=invitation["id"], status="accepted")
+    for number, (stream, reason) in enumerate(
+        ((f"product-{product_id}", "failing"), (f"org-{org_id}", "asked"), (f"account-{guest}", "gone"))
+    ):
+        told = WebhookDisabled(f"{number:024x}", reason, "status 503")  # type: ignore[arg-type]
+        event = CONTRACTS.encode(told, 0, Context.new("system:hooks", "test"), stream=f"webhooks-{stream}")
+        platform.store.append(f"webhooks-{stream}", ANY, [event])
+    message = platform.mail("wim@example.com", "was disabled")
+    assert "product Lantern was disabled" in message["Subject"]
+    assert "nothing got through" in text_of(message)
+    assert "status 503" in text_of(message)
+    assert "gone for good" in text_of(platform.mail("xia@example.com", "of your account was disabled"))
+    told_of = [message_from_bytes(one, policy=policy.default) for one in platform.letters()]
+    assert sum("was disabled" in one["Subject"] for one in told_of) == 2
 
 
 def test_customers_are_told_in_the_companys_name_alone(platform: Platform) -> None:  # CUS-1, CUS-7, PRD-4

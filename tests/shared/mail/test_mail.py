@@ -23,7 +23,7 @@ from shared.errors import Refused
 from shared.mail.delivery import TIMEOUT_S, NotNow, Outbox, Smtp, SmtpUrl, Undeliverable, open_delivery
 from shared.mail.letters import MAX_BYTES, Letter, Letters
 from shared.mail.pace import AT_ONCE, Pace
-from shared.mail.postman import Postman
+from shared.mail.postman import Postman, Several
 from shared.mail.queue import KEPT, LATE, LEASE, MOST_TRIES, MailQueue
 from shared.projections.database import Database
 from shared.store.port import Position, Recorded, StreamNotFound
@@ -110,7 +110,7 @@ def queue(tmp_path: Path, clock: Clock) -> Iterator[MailQueue]:
 
 
 def postman(queue: MailQueue, letters: Letters, box: Any, *events: Recorded, compose: Any = None) -> Postman:
-    return Postman(queue, Store(*events), letters, box, compose or (lambda _: letter()))  # type: ignore[arg-type]
+    return Postman(queue, Store(*events), letters, box, compose or (lambda *_: letter()))  # type: ignore[arg-type]
 
 
 # -- the queue and the postman ----------------------------------------------------------------------------------------
@@ -125,6 +125,34 @@ def test_an_event_is_told_of_once_however_often_it_is_heard(queue: MailQueue, le
             pass
     assert box.sent == [str(event().id)]
     assert queue.counts() == {"sent": 1}
+
+
+def test_each_of_several_is_told_once_whatever_becomes_of_the_others(queue: MailQueue, letters: Letters) -> None:
+    people = ["b" * 24, "c" * 24, "d" * 24]
+    bad = {people[1]}
+
+    def compose(_: Recorded, person: str | None) -> Letter | Several:
+        if person is None:
+            return Several(tuple(people))
+        return letter(person=person, to="no address" if person in bad else f"{person}@example.org")
+
+    box = Box()
+    made = postman(queue, letters, box, event(), compose=compose)
+    for again in range(3):
+        made.post(event())
+        while made.deliver_one():
+            pass
+        if again == 1:  # somebody has it told anew, and one more is there by then
+            people.append("e" * 24)
+            assert queue.again(str(event().id))
+    assert sorted(box.sent) == [f"{event().id}-{person}" for person in people if person not in bad]
+    assert queue.counts() == {"addressed": 1, "sent": 3, "parked": 1}
+    assert {entry.person for entry in queue.listed("parked")} == bad
+
+
+def test_messages_to_several_have_names_of_their_own(letters: Letters) -> None:
+    names = {letters.write(letter(), event(), f"{event().id}-{one}")["Message-ID"] for one in ("b" * 24, "c" * 24)}
+    assert len(names) == 2
 
 
 def test_a_server_that_is_down_is_tried_again_with_longer_and_longer_pauses(
@@ -198,7 +226,7 @@ def test_nobody_is_told_who_is_gone_and_nothing_of_what_is_not_there(
 ) -> None:  # EVT-5
     box = Box()
     gone = postman(
-        queue, letters, box, event(1), event(3), compose=lambda one: "over" if one.version == 3 else "forgotten"
+        queue, letters, box, event(1), event(3), compose=lambda one, _: "over" if one.version == 3 else "forgotten"
     )
     for number in (1, 2, 3):
         gone.post(event(number))
@@ -218,7 +246,7 @@ def test_who_is_forgotten_while_the_letter_is_written_is_looked_for_again(
         (4, "over", []),
     ):
         box, answers = Box(), iter([letter(named=(other,)), then])
-        made = postman(queue, letters, box, event(number), compose=lambda _, answers=answers: next(answers))
+        made = postman(queue, letters, box, event(number), compose=lambda *_, answers=answers: next(answers))
         made.post(event(number))
         assert made.deliver_one()
         assert sorted(box.forgotten) == gone
@@ -303,7 +331,7 @@ def test_a_pace_lets_a_few_go_at_once_and_then_one_after_the_other() -> None:
 
 
 def test_an_address_that_is_none_is_parked(queue: MailQueue, letters: Letters) -> None:
-    made = postman(queue, letters, Box(), event(), compose=lambda _: letter(to="no address\r\nBcc: x@example.org"))
+    made = postman(queue, letters, Box(), event(), compose=lambda *_: letter(to="no address\r\nBcc: x@example.org"))
     made.post(event())
     assert made.deliver_one()
     assert queue.counts() == {"parked": 1}

@@ -18,6 +18,7 @@ from services.gateway.devices.mqtt.violations import Rejected
 from services.gateway.devices.ports import Directory
 from services.gateway.devices.updates import Updates
 from services.gateway.entries import DeviceEntry, ImageEntry
+from shared.rollouts import Rollout
 
 NOT_FOUND = b"NOT_FOUND"
 PAYLOAD_TOO_LARGE = b"PAYLOAD_TOO_LARGE"
@@ -49,9 +50,11 @@ class MqttFirmware(Firmware):
         "_limits",
         "_listened_at",
         "_offered_at",
+        "_offered_turn",
         "_offered_version",
         "_told_at",
         "_told_image",
+        "_unanswered",
     )
 
     def __init__(
@@ -71,6 +74,8 @@ class MqttFirmware(Firmware):
         self._told_image: ImageEntry | None = None
         self._offered_at = 0.0
         self._offered_version: int | None = None
+        self._offered_turn = 0
+        self._unanswered = False
         self._downloads: dict[int, Download] | None = None
 
     def attributes(self) -> JsonObject:
@@ -89,7 +94,15 @@ class MqttFirmware(Firmware):
         return {} if image is None else signature_attributes(image.signature, image.signature_key)
 
     def _asked_anew(self) -> None:
-        self._offered_version = None
+        self._offered_version, self._unanswered = None, False
+
+    def _question(self, rollout: Rollout) -> tuple[str, int, int, int]:
+        """The same; but whoever left the offer of its turn without a word asks for no further one in this connection,
+        or it would keep others from theirs time and again."""
+        rollout_id, stage, resumed, ended = super()._question(rollout)
+        if self._unanswered and self._offered_version == rollout.version and self._asked is not None:
+            ended = self._asked[3]
+        return rollout_id, stage, resumed, ended
 
     def report(self, values: Mapping[str, Any], now: float) -> list[object]:
         """The events of a report by the reserved keys (MQF-1, MQF-8). ``fw_updates_enabled`` false: *not now*; nothing
@@ -104,6 +117,7 @@ class MqttFirmware(Firmware):
         if told is not None:
             events += self.told(told, now)
         if state.word and not failed:
+            self._unanswered = False
             wanted = self.wanted() if state.word == "DOWNLOADING" else None
             events += self.updates.says(state.word, "", wanted, now)
         return events
@@ -121,7 +135,7 @@ class MqttFirmware(Firmware):
 
     def asked(self, now: float) -> None:
         """The device asked for the firmware attributes itself."""
-        self._asked_at = now
+        self._asked_at, self._unanswered = now, False
         self._told(now)
 
     def _told(self, now: float) -> None:
@@ -173,8 +187,9 @@ class MqttFirmware(Firmware):
     def offer(self, now: float) -> JsonObject:
         """The attributes of the offer that is due now; it is taken as made. Empty if there is no image after all."""
         aim = self.target
-        self._offered_version = None if aim is None else aim.version
-        self._offered_at = now
+        offered = None if aim is None else aim.version, self.entry.turns_ended
+        self._unanswered = self._unanswered or offered != (self._offered_version, self._offered_turn)
+        self._offered_at, (self._offered_version, self._offered_turn) = now, offered
         self._told(now)
         return self.attributes()
 
@@ -182,6 +197,7 @@ class MqttFirmware(Firmware):
         """The events of a chunk request, and the stretch of the image or the text of the error; None for a download
         that would be of another image than the device was told of: it has to hear of its target first. Raises
         ``Rejected`` for a chunk size that is none (MQE-5)."""
+        self._unanswered = False
         chunk_bytes = decimal(payload.decode(errors="replace"), "chunk size") if payload else 0
         if payload and not chunk_bytes:
             raise Rejected("chunk size 0", kind="bad_number")

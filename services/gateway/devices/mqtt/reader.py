@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from services.gateway.devices.incoming import Incoming
 from services.gateway.devices.mqtt.violations import MALFORMED, PROTOCOL_ERROR, TOO_LARGE, Violation
 
 HEADER_BYTES = 5
@@ -18,20 +19,14 @@ class Frame(NamedTuple):
     size_bytes: int
 
 
-class FrameReader:
+class FrameReader(Incoming):
     """Holds at most one packet of ``limit_bytes``, if it is never fed more than ``room`` and emptied after it."""
 
-    __slots__ = ("_at", "_data", "limit_bytes")
+    __slots__ = ("limit_bytes",)
 
     def __init__(self, limit_bytes: int) -> None:
+        super().__init__()
         self.limit_bytes = limit_bytes
-        self._data: bytes | bytearray = b""  # becomes a bytearray while a packet is incomplete
-        self._at = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that were fed and not taken yet."""
-        return len(self._data) - self._at
 
     @property
     def room(self) -> int:
@@ -42,19 +37,6 @@ class FrameReader:
         """Raises ``Violation`` if something else than a CONNECT has begun, which need not be waited for."""
         if self.held_bytes and self._data[self._at] >> 4 != 1:
             raise Violation("something else than CONNECT", PROTOCOL_ERROR, "unexpected_packet")
-
-    def feed(self, chunk: bytes | memoryview) -> None:
-        """More bytes from the network."""
-        if not self.held_bytes:
-            self._data, self._at = bytes(chunk), 0
-            return
-        data = self._data
-        if not isinstance(data, bytearray):
-            data = bytearray(memoryview(data)[self._at :])
-        elif self._at:
-            del data[: self._at]
-        data += chunk
-        self._data, self._at = data, 0
 
     def take(self) -> Frame | None:
         """The next whole packet. Raises ``Violation`` for a length that is none, or above the limit: as soon as the
@@ -83,7 +65,3 @@ class FrameReader:
         if self._at == end:
             self._data, self._at = b"", 0
         return frame
-
-    def clear(self) -> None:
-        """Forget what is held."""
-        self._data, self._at = b"", 0

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
+from services.gateway.devices.incoming import Incoming
 from services.gateway.devices.particle.violations import BadMessage
 from shared.errors import Misuse
 
@@ -42,42 +43,23 @@ class FrameWriter:
         return len(ciphertext).to_bytes(LENGTH_BYTES, "big") + ciphertext
 
 
-class FrameReader:
+class FrameReader(Incoming):
     """Whatever pieces the network delivers to messages.
 
     Holds at most one frame, if it is never fed more than ``room`` and emptied after it.
     """
 
-    __slots__ = ("_at", "_data", "_iv", "_key")
+    __slots__ = ("_iv", "_key")
 
     def __init__(self, key: bytes, iv: bytes) -> None:
+        super().__init__()
         self._key = AES(key)
         self._iv = iv
-        self._data: bytes | bytearray = b""  # becomes a bytearray while a frame is incomplete
-        self._at = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that were fed and not taken yet."""
-        return len(self._data) - self._at
 
     @property
     def room(self) -> int:
         """How much may be fed now: at least one byte."""
         return max(1, LENGTH_BYTES + MAX_CIPHERTEXT_BYTES - self.held_bytes)
-
-    def feed(self, chunk: bytes | memoryview) -> None:
-        """More bytes from the network."""
-        if not self.held_bytes:
-            self._data, self._at = bytes(chunk), 0
-            return
-        data = self._data
-        if not isinstance(data, bytearray):
-            data = bytearray(memoryview(data)[self._at :])
-        elif self._at:
-            del data[: self._at]
-        data += chunk
-        self._data, self._at = data, 0
 
     def take(self) -> bytes | None:
         """The next whole message. Raises ``BadMessage`` for a length that cannot be as soon as it is there."""

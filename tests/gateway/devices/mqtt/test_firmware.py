@@ -17,7 +17,7 @@ from services.gateway.devices.mqtt.packets import Publish, decode
 from services.gateway.devices.mqtt.reader import FrameReader
 from services.gateway.devices.mqtt.reports import told_by
 from services.gateway.devices.transfers import TransferLimits, Transfers
-from shared.events.gateway import FirmwareReported, RolloutTurnAsked, UpdateFailed, UpdatesDeclared
+from shared.events.gateway import FirmwareReported, RolloutTurnAsked, UpdateFailed, UpdatesDeclared, UpdateSucceeded
 from shared.rollouts import PLACES, Releases, Rollout
 from tests.gateway.devices.conftest import ClientWire
 
@@ -626,6 +626,21 @@ def test_flash_now_asked_for_once_more_is_offered_in_the_same_connection(
     assert offers(listening.news() + listening.wait(0.1)) == ["7"]
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_success_is_told_once_though_the_directory_was_behind_when_the_device_came_from_another_gateway(
+    listening: Any, directory: Any, is_told: bool
+) -> None:
+    listening.up("v2/t", b'{"current_fw_version":"6"}')
+    listening.lose()
+    directory.change(reported_version=6, attempt_version=7, attempts=1, attempt_applying=True)
+    listening.connect()
+    if is_told:
+        news = {"reported_version": 7, "reported_text": "7", "ever_reported": True}
+        directory.change(**news, attempt_applying=False)
+    listening.up("v2/t", b'{"current_fw_version":"7"}')
+    assert len([fact for fact in listening.facts if isinstance(fact, UpdateSucceeded)]) == (0 if is_told else 1)
+
+
 # -- roll-outs ----------------------------------------------------------------------------------------------------
 
 ROLLOUT = "a" * 24
@@ -642,7 +657,7 @@ def rolling_out(listening: Any, directory: Any) -> Any:
     releases = Releases(7, {}, (Rollout(ROLLOUT, 8, share=PLACES),))
     directory.change(releases=releases)
     listening.lose()
-    listening.connect()
+    listening.connect(ClientWire.connect(keep_alive_s=0))
     listening.send(ClientWire.subscribe("v1/devices/me/attributes"))
     return listening
 
@@ -659,6 +674,36 @@ def test_a_device_hears_of_the_version_of_a_rollout_only_when_it_has_its_turn(
     assert offers([*rolling_out.news(), *rolling_out.wait(5.0)]) == ["8"]
     rolling_out.up("v2/fw/request/0/chunk/0", b"100")
     assert rolling_out.served[-1].sha256 == directory.image(1000, 8).sha256
+
+
+@pytest.mark.parametrize(
+    ("word", "questions"),
+    [
+        ((), 1),
+        (("v1/devices/me/telemetry", b'{"fw_state":"FAILED","fw_error":"no"}'), 1),
+        (("v1/devices/me/telemetry", b'{"fw_state":"QUEUED"}'), 2),
+        (("v1/devices/me/attributes/request/1", b'{"sharedKeys":"fw_version"}'), 2),
+    ],
+)
+def test_who_leaves_the_offer_of_its_turn_without_a_word_asks_for_no_other_in_this_connection(
+    rolling_out: Any, directory: Any, word: tuple[str, bytes], questions: int
+) -> None:  # FW-6
+    rolling_out.up("v2/t", b'{"current_fw_version":"7"}')
+    rolling_out.wait(30.0)
+    directory.change(turn=ROLLOUT)
+    assert offers([*rolling_out.news(), *rolling_out.wait(5.0)]) == ["8"]
+    if word:
+        rolling_out.up(*word)
+    rolling_out.wait(700.0)
+    directory.change(turn=None, turns_ended=1)
+    rolling_out.news()
+    rolling_out.wait(100.0)
+    assert (len(asked(rolling_out)), rolling_out.closed) == (questions, None)
+    rolling_out.lose()
+    rolling_out.connect()
+    rolling_out.up("v2/t", b'{"current_fw_version":"7"}')
+    rolling_out.wait(30.0)
+    assert len(asked(rolling_out)) == questions + 1
 
 
 def test_a_device_that_reports_nothing_asks_for_its_turn_after_a_while(rolling_out: Any) -> None:
