@@ -64,16 +64,44 @@ class Rows:
     def load(self, connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Row]:
         """The rows of these keys, as far as they exist."""
         found: dict[Key, Row] = {}
-        names, convert, key_of = self._names, self._load, self._key_of
+        key_of = self._key_of
         for result in self._bulks.select.run(connection, _flat(sorted(keys))):
             for values in msgspec.json.decode(result.scalar_one()) if self._is_packed else result.fetchall():
-                row = dict(zip(names, values, strict=True))
-                for name, load in convert:
-                    value = row[name]
-                    if value is not None:
-                        row[name] = load(value)
-                found[key_of(values)] = row
+                found[key_of(values)] = self._row(values)
         return found
+
+    def chosen(
+        self,
+        connection: sa.Connection,
+        keys: str,
+        values: tuple[Any, ...],
+        *,
+        before: str = "",
+        also: Sequence[str] = (),
+    ) -> tuple[list[Row], tuple[Any, ...]]:
+        """The rows of the keys that a query in parentheses or a name in ``before``, a WITH, stands for, in no order;
+        and what ``also`` selects, if all there is of it is one row. One statement, in the words of the driver."""
+        of_keys, selected = self._bulks.of_keys
+        joined = f"{keys} AS wanted {of_keys}"
+        if self._is_packed:
+            text = ", ".join((*also, f"(SELECT {selected} FROM {joined})"))
+            *others, packed = connection.exec_driver_sql(f"{before} SELECT {text}", values).one()
+            return [self._row(found) for found in msgspec.json.decode(packed)], tuple(others)
+        if also:
+            joined = f"(SELECT 1) AS once LEFT JOIN ({joined}) ON true"
+        found = connection.exec_driver_sql(f"{before} SELECT {', '.join((*also, selected))} FROM {joined}", values)
+        rows, width = found.fetchall(), len(also)
+        some = [row[width:] for row in rows if self._key_of(row[width:])[0] is not None]
+        return [self._row(row) for row in some], tuple(rows[0][:width]) if also else ()
+
+    def _row(self, values: Sequence[Any]) -> Row:
+        """Of values as the database keeps them."""
+        row = dict(zip(self._names, values, strict=True))
+        for name, load in self._load:
+            value = row[name]
+            if value is not None:
+                row[name] = load(value)
+        return row
 
     def write(self, connection: sa.Connection, changes: Changes) -> None:
         """Write all changes of a transaction."""
@@ -110,6 +138,7 @@ class _Bulks:
 
         zero = tables.counts.c.n == sa.literal_column("0")
         count = compiled(_count(database, tables.counts))
+        self.of_keys = _of_keys(tables, dialect, packed=packed)
         self.select = _Bulk(len(key), lambda size: compiled(_select(tables, size, packed=packed)))
         self.upsert: _Bulk | Recordset
         if database.is_sqlite or float in tables.view.columns.values():  # JSON has not all numbers that a float has
@@ -191,6 +220,16 @@ def _select(tables: ViewTables, size: int, *, packed: bool) -> sa.Select[Any]:
     wanted = sa.values(*columns, name="wanted").data([stand_in] * size).cte("wanted")
     chosen = [sa.func.json_group_array(sa.func.json_array(*rows.c))] if packed else rows.c
     return sa.select(*chosen).join_from(wanted, rows, sa.and_(*(rows.c[name] == wanted.c[name] for name in key)))
+
+
+def _of_keys(tables: ViewTables, dialect: sa.Dialect, *, packed: bool) -> tuple[str, str]:
+    """How the rows are joined with ``wanted``, which has keys, and what is selected of them."""
+    name = dialect.identifier_preparer.format_table(tables.rows)
+    # SQLite takes the tables of a CROSS JOIN in their order
+    join = "CROSS JOIN" if dialect.name == "sqlite" else "JOIN"
+    equal = " AND ".join(f"{name}.{column} = wanted.{column}" for column in tables.view.key)
+    columns = ", ".join(f"{name}.{column}" for column in tables.view.columns)
+    return f"{join} {name} ON {equal}", f"json_group_array(json_array({columns}))" if packed else columns
 
 
 def _upsert(database: Database, tables: ViewTables) -> sa.Insert:
