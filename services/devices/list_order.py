@@ -21,11 +21,11 @@ class Order:
         self._sort = listing.sort
         self._descending = listing.descending
 
-    def by(self, column: str) -> str:
-        """ORDER BY this column; the ID is another one."""
+    def by(self, column: str, table: str = "") -> str:
+        """ORDER BY this column and the ID; ``table`` has a dot at its end."""
         way = " DESC" if self._descending else ""
-        first = "" if column == "device_id" else f"{column}{way}, "
-        return f" ORDER BY {first}device_id{way}"
+        first = "" if column == "device_id" else f"{table}{column}{way}, "
+        return f" ORDER BY {first}{table}device_id{way}"
 
     def by_all(self) -> str:
         """ORDER BY the whole, of what has ``value`` and ``device_id``."""

@@ -22,8 +22,8 @@ from services.devices.list_ranges import Range, range_of
 from services.devices.list_seeks import Seek, Seeks
 from services.devices.list_totals import Counters, counters
 from services.devices.listing import Cursor, Listing
-from services.devices.query_sql import Conditions, Sql, all_of, columns_of, driven, inside, run
-from services.devices.query_terms import EVERYTHING, AllOf, Expression, Term, conjuncts
+from services.devices.query_sql import Conditions, Sql, all_of, columns_of, driven, inside, is_membership, run
+from services.devices.query_terms import EVERYTHING, FIELDS, AllOf, Expression, Term, conjuncts, terms
 from shared.bus.providers import WorkerViews
 from shared.errors import Refused
 from shared.projections.tables import moment
@@ -45,9 +45,11 @@ WITHIN = 15_000
 """Entries of an index that are searched for a part of a name or an ID."""
 GLANCE = Bound(1_000, 10_000)
 """Of a first look, in case many devices fit; a walk goes on from there."""
-NEAR = Bound(2_000, 30_000)
+NEAR = Bound(3_000, 30_000)
 FAR = Bound(20_000, 60_000)
 """Of a page by number behind the first, which has to pass those before it."""
+SOON = 500
+"""Devices that PostgreSQL looks at in less time than their entries and those that fit."""
 SKIPPED = 100_000
 """Devices of a list without conditions that a page by number may skip; behind them there are cursors."""
 TOO_FAR = "page: is too far to be counted to; go on from an earlier page with after, its meta.next."
@@ -67,14 +69,16 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Way:
     """So many devices at most as an index has them: by ``column`` and ID. ``source`` is FROM and WHERE of them,
-    ``columns`` what the index or the device is asked for, ``rest`` what has to be true of each; ``joined``: of the
-    device that has this ID."""
+    ``columns`` what the index or the device is asked for, ``rest`` what has to be true of each. ``is_covered``: the
+    index has all that is asked for, but for groups, of which their members tell; ``joined``: the device is asked that
+    has this ID."""
 
     column: str
     columns: tuple[str, ...]
     source: Sql
     rest: Expression
     most: int
+    is_covered: bool = False
     joined: bool = False
 
 
@@ -113,7 +117,7 @@ class _Search:
             return self._plain()
         seeks = self._seeks.of(listing.expression)
         direct = [seek for seek in seeks if seek.within is None]
-        tries_first = any(self._counters.exactly(seek.part) is None for seek in direct)
+        tries_first = any(map(self._may_be_few, direct))
         found = self._among_few(direct) if tries_first else None
         if found is not None:
             return found
@@ -125,6 +129,11 @@ class _Search:
         if found is not None:
             return found
         return self._walk(seeks, way, glanced)
+
+    def _may_be_few(self, seek: Seek) -> bool:
+        """Whether nobody knows how many devices it finds; what is a part of the order is walked to its end."""
+        of_order = isinstance(seek.part, Term) and FIELDS[seek.part.field].column == self._listing.sort.column
+        return not of_order and self._counters.exactly(seek.part) is None
 
     def _is_worth_a_glance(self, way: Way) -> bool:
         """Whether so many devices may fit that the first of the order fill the page; of few all are looked at, so that
@@ -140,15 +149,14 @@ class _Search:
             raise Refused("invalid_request", TOO_FAR)
         column, cursor = self._listing.sort.column, self._listing.cursor
         way = self._stretch(cursor, column, EVERYTHING, Range(), Bound(self._wanted, self._wanted))
-        keys = self._looked(way, ("device_id",)) + f" LIMIT {self._wanted} OFFSET {self._skipped}"
-        return self._page(self._load(keys), self._counters.total)
+        return self._page(self._load(way, f" LIMIT {self._wanted} OFFSET {self._skipped}"), self._counters.total)
 
     # among few devices
 
     def _among_few(self, seeks: Sequence[Seek]) -> Found | None:
         """What fits among the devices of the seek that has the fewest, if those are few."""
         if self._counters.total <= FEW:
-            return self._among(self._seeks.everything())
+            return self._among(self._seeks.everything(), is_known=True)
         sizes = [(self._counters.exactly(seek.part), seek) for seek in self._affordable(seeks)]
         few = [(size, seek) for size, seek in sizes if size is None or size <= FEW]
         unknown = [seek for size, seek in few if size is None]
@@ -158,14 +166,16 @@ class _Search:
             few = [*known, *((size, seek) for size, seek in zip(counted, unknown, strict=True) if size <= FEW)]
         if not few:
             return None
-        return self._among(min(few, key=lambda one: one[0] or 0)[1])
+        size, seek = min(few, key=lambda one: one[0] or 0)
+        return self._among(seek, is_known=size is not None)
 
     def _affordable(self, seeks: Sequence[Seek]) -> Sequence[Seek]:
         """Those that need not look at more entries of an index than ``WITHIN``."""
-        searched = [seek.within for seek in seeks if seek.within is not None]
-        if not searched or self._counters.total <= WITHIN:
+        if self._counters.total <= WITHIN:
             return seeks
-        counted = iter(self._sizes(searched, WITHIN + 1))
+        seeks = [seek for seek in seeks if seek.within is None or seek.within != self._seeks.everything().source]
+        searched = [seek.within for seek in seeks if seek.within is not None]
+        counted = iter(self._sizes(searched, WITHIN + 1) if searched else ())
         return [seek for seek in seeks if seek.within is None or next(counted) <= WITHIN]
 
     def _sizes(self, sources: Sequence[Sql], most: int) -> Sequence[int]:
@@ -175,28 +185,35 @@ class _Search:
         sizes: Sequence[int] = run(self._connection, Sql(f"SELECT {', '.join(counted)}", values))[0]
         return sizes
 
-    def _among(self, seek: Seek) -> Found | None:
-        """Everything that fits among the devices of a seek; None if they are not few."""
-        listing, fleet = self._listing, self._fleet
-        some = "WITH those AS MATERIALIZED (SELECT device_id FROM (" + seek.source + f") AS a LIMIT {FEW + 1})"
-        fits = Sql(
-            f", few AS MATERIALIZED (SELECT device_id, {listing.sort.column} AS value FROM {fleet} "
-            f"WHERE (SELECT count(*) FROM those) <= {FEW} AND device_id IN (SELECT device_id FROM those) "
-            "AND product_id + 0 = ? AND ",  # so that no index of the product is taken
-            (listing.product_id,),
-        )
-        fits = fits + self._conditions.of(fleet, listing.expression) + ")"
+    def _among(self, seek: Seek, *, is_known: bool) -> Found | None:
+        """Everything that fits among the devices of a seek; None if they are not few, unless that is known."""
+        listing = self._listing
+        few = self._few(seek, is_known=is_known)
         behind = " WHERE " + self._order.behind_all(listing.cursor) if listing.cursor else Sql("")
         page = ", page AS (SELECT device_id FROM few" + behind + self._order.by_all()
-        query = some + fits + page + f" LIMIT {self._wanted} OFFSET {self._skipped})"
-        rows, (size, total) = self._rows.chosen(
-            self._connection,
-            "page",
-            query.values,
-            before=driven(self._connection, query.text),
-            also=("(SELECT count(*) FROM those)", "(SELECT count(*) FROM few)"),
+        query = few + page + f" LIMIT {self._wanted} OFFSET {self._skipped})"
+        also = ("(SELECT count(*) FROM few)", *(() if is_known else ("(SELECT count(*) FROM those)",)))
+        rows, (total, *sizes) = self._rows.chosen(
+            self._connection, "page", query.values, before=self._driven(query), also=also
         )
-        return None if size > FEW else self._page(self._order.ordered(rows), total)
+        if any(size > FEW for size in sizes):
+            return None
+        return self._page(self._order.ordered(rows), total)
+
+    def _few(self, seek: Seek, *, is_known: bool) -> Sql:
+        """WITH ``few``, those that fit by ID and value, and ``those`` among which they are if it is not known how many.
+        """
+        fleet = self._fleet
+        chosen = f"few AS MATERIALIZED (SELECT device_id, {self._listing.sort.column} AS value FROM {fleet} WHERE "
+        fits = self._conditions.of(fleet, self._listing.expression) + ")"
+        if is_known and not self._is_sqlite and seek.conditions is not None:
+            return "WITH " + chosen + seek.conditions + " AND " + fits
+        its_own = Sql("product_id + 0 = ? AND ", (self._listing.product_id,))  # so that no index of it is taken
+        if is_known:
+            return "WITH " + chosen + "device_id IN (" + seek.source + ") AND " + its_own + fits
+        those = "WITH those AS MATERIALIZED (SELECT device_id FROM (" + seek.source + f") AS a LIMIT {FEW + 1}), "
+        are_few = f"device_id IN (SELECT device_id FROM those WHERE (SELECT count(*) FROM those) <= {FEW}) AND "
+        return those + chosen + are_few + its_own + fits
 
     def _page(self, rows: Sequence[Row], total: int) -> Found:
         """One whose total is known; ``rows`` has one more if there is one."""
@@ -217,6 +234,7 @@ class _Search:
             walked = self._along([], self._ways(listing.cursor, most))
         else:
             stopped = self._last(way)
+            most = Bound(most.devices - GLANCE.devices, most.entries - GLANCE.entries)
             ways = self._ways(stopped or listing.cursor, most)
             if stopped is None:
                 next(ways)
@@ -266,17 +284,37 @@ class _Search:
             between = replace(between, upper=None) if self._listing.descending else replace(between, lower=None)
         conditions += inside(column, between.lower, between.upper)
         also = COVERED if column in ("connected_at", "last_heard_at") else ()
-        asked = columns_of(rest)
-        most = bound.entries if asked <= {"device_id", column, *also} else bound.devices
-        names = tuple(sorted({"device_id", column, self._listing.sort.column, *asked}))
-        return Way(column, names, f" FROM {self._fleet} WHERE " + all_of(conditions), rest, most)
+        is_covered = columns_of(rest, by_members=True) <= {"device_id", column, *also}
+        if not self._is_sqlite and rest != EVERYTHING and self._is_soon_full(rest):
+            is_covered = False
+        names = {"device_id", column, self._listing.sort.column, *columns_of(rest, by_members=is_covered)}
+        most = min(bound.entries, self._probes(rest, bound)) if is_covered else bound.devices
+        source = f"{self._fleet} WHERE " + all_of(conditions)
+        return Way(column, tuple(sorted(names)), source, rest, most, is_covered)
+
+    def _is_soon_full(self, rest: Expression) -> bool:
+        """Or of groups alone, whose members take longer to be looked up than PostgreSQL's devices."""
+        if all(map(is_membership, terms(rest))):
+            return True
+        if any(self._counters.exactly(part) is None for part in conjuncts(rest)):
+            return False
+        return self._counters.total * self._wanted <= self._counters.likely(rest) * SOON
+
+    def _probes(self, rest: Expression, bound: Bound) -> int:
+        """How many entries of an index make it that twice as many members of groups are looked up as devices may be
+        looked at."""
+        if not any(map(is_membership, terms(rest))):
+            return bound.entries
+        others = AllOf(tuple(part for part in conjuncts(rest) if not any(map(is_membership, terms(part)))))
+        share = self._counters.likely(others) / max(self._counters.total, 1)
+        return int(2 * bound.devices / share) if share else bound.entries
 
     def _through(self, source: Sql, most: int) -> Way:
         """The devices of a seek, by ID."""
         cursor = self._listing.cursor
         if cursor is not None:
             source = source + " AND " + self._order.behind("device_id", cursor)
-        source = Sql(source.text.removeprefix("SELECT device_id"), source.values)
+        source = Sql(source.text.removeprefix("SELECT device_id FROM "), source.values)
         return Way("device_id", ("device_id",), source, self._listing.expression, most, joined=True)
 
     def _along(self, rows: list[Row], ways: Iterator[Way]) -> Walked:
@@ -291,42 +329,62 @@ class _Search:
 
     def _step(self, way: Way, wanted: int) -> list[Row]:
         """Those that fit, so many at most; with no more than their places where some are to be skipped."""
-        fitting = self._fitting(way, wanted)
         if not self._skipped:
-            return self._load(fitting)
-        name = self._listing.sort.column
-        found = run(self._connection, f"SELECT device_id, {name} FROM {self._fleet} WHERE device_id IN (" + fitting + ")")
-        is_moment = self._listing.sort.kind is datetime
+            if way.rest == EVERYTHING:
+                return self._load(way, f" LIMIT {min(wanted, way.most)}")
+            return self._order.ordered(self._fitting(way, wanted))
+        return self._places(way, wanted)
+
+    def _load(self, way: Way, limit: str) -> list[Row]:
+        """All that a way has."""
+        source = way.source + self._order.by(way.column) + limit
+        return self._order.ordered(self._rows.where(self._connection, self._driven(source), source.values))
+
+    def _fitting(self, way: Way, wanted: int) -> list[Row]:
+        if not (self._is_sqlite or way.is_covered or way.joined):
+            looked = self._looked(replace(way, columns=("*",)))
+            fleet = self._fleet
+            source = "(" + looked + f") AS {fleet} WHERE " + self._conditions.of(fleet, way.rest)
+            source = source + self._order.by(way.column) + f" LIMIT {wanted}"
+            return self._rows.where(self._connection, self._driven(source), source.values)
+        keys = "(" + self._ids(way, wanted) + ")"
+        rows, _ = self._rows.chosen(self._connection, self._driven(keys), keys.values)
+        return rows
+
+    def _places(self, way: Way, wanted: int) -> list[Row]:
+        sort, ids = self._listing.sort, self._ids(way, wanted)
+        query = f"SELECT device_id, {sort.column} FROM {self._fleet} WHERE device_id IN (" + ids + ")"
+        is_moment = sort.kind is datetime
         return self._order.ordered(
-            {"device_id": device_id, name: moment(value) if is_moment and value is not None else value}
-            for device_id, value in found
+            {"device_id": device_id, sort.column: moment(value) if is_moment and value is not None else value}
+            for device_id, value in run(self._connection, query)
         )
 
-    def _looked(self, way: Way, columns: Sequence[str]) -> Sql:
-        return f"SELECT {', '.join(columns)}" + way.source + self._order.by(way.column)
+    def _looked(self, way: Way) -> Sql:
+        return f"SELECT {', '.join(way.columns)} FROM " + way.source + self._order.by(way.column) + f" LIMIT {way.most}"
 
-    def _fitting(self, way: Way, wanted: int) -> Sql:
+    def _ids(self, way: Way, wanted: int) -> Sql:
         """The IDs of those that fit; the walk ends where there are enough. SQLite gives them as the inner query does,
         and would sort them all if it were asked to."""
-        if way.rest == EVERYTHING:
-            return self._looked(way, ("device_id",)) + f" LIMIT {min(wanted, way.most)}"
         fleet = self._fleet
-        found = "SELECT looked.device_id FROM (" + self._looked(way, way.columns) + f" LIMIT {way.most}) AS looked"
+        found = "SELECT looked.device_id FROM (" + self._looked(way) + ") AS looked"
         if way.joined:
-            found = found + f" CROSS JOIN {fleet} WHERE {fleet}.device_id = looked.device_id AND "
+            device = f"{fleet} WHERE {fleet}.device_id = looked.device_id"
+            if not self._is_sqlite:  # or it might look at all devices, if it believes that few of them fit
+                device = f"LATERAL (SELECT * FROM {device} OFFSET 0) AS {fleet} WHERE true"
+            found = found + f" CROSS JOIN {device} AND "
             found = found + Sql(f"{fleet}.product_id + 0 = ? AND ", (self._listing.product_id,))
             found = found + self._conditions.of(fleet, way.rest)
         else:
-            found = found + " WHERE " + self._conditions.of("looked", way.rest)
-        if not self._is_sqlite:
-            order = self._order.by(way.column).replace("device_id", "looked.device_id")
-            found = found + order
-        return found + f" LIMIT {wanted}"
+            found = found + " WHERE " + self._conditions.of("looked", way.rest, by_members=way.is_covered)
+        order = "" if self._is_sqlite else self._order.by(way.column, "looked.")
+        return found + f"{order} LIMIT {wanted}"
 
     def _last(self, way: Way) -> Cursor | None:
         """The last that a walk looked at, if there may be more behind it."""
         names = ("device_id",) if way.column == "device_id" else ("device_id", way.column)
-        found = run(self._connection, self._looked(way, names) + f" LIMIT 1 OFFSET {way.most - 1}")
+        looked = f"SELECT {', '.join(names)} FROM " + way.source + self._order.by(way.column)
+        found = run(self._connection, looked + f" LIMIT 1 OFFSET {way.most - 1}")
         if not found:
             return None
         if way.column != self._listing.sort.column:
@@ -336,14 +394,12 @@ class _Search:
 
     # rows
 
-    def _load(self, keys: Sql) -> list[Row]:
-        """The rows of a query for IDs, in their order."""
-        rows, _ = self._rows.chosen(self._connection, f"({driven(self._connection, keys.text)})", keys.values)
-        return self._order.ordered(rows)
-
     def _whole(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows of those of which only the places are known."""
         if not self._skipped:
             return rows
         found = self._rows.load(self._connection, [(row["device_id"],) for row in rows])
         return [found[row["device_id"],] for row in rows]
+
+    def _driven(self, sql: Sql) -> str:
+        return driven(self._connection, sql.text)

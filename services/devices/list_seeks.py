@@ -23,11 +23,13 @@ MAX_SEEKS = 8
 class Seek:
     """Of a ``part``. ``sources`` select ``device_id``, all of them together, and end with conditions that all have to
     be true. ``by_id``: the index has them in the order of their IDs. ``within``: the entries of an index that are all
-    looked at to find them; None: no others than theirs."""
+    looked at to find them; None: no others than theirs. ``conditions``: those of the only source, if it is of the
+    devices themselves."""
 
     sources: tuple[Sql, ...]
     by_id: bool = False
     within: Sql | None = None
+    conditions: Sql | None = None
     part: Expression = EVERYTHING
 
     @property
@@ -131,5 +133,5 @@ class Seeks:
         return Sql(self._conditions.says(column))
 
     def _by(self, *conditions: Sql, by_id: bool = False) -> Seek:
-        found = Sql(f"SELECT device_id FROM {self._fleet} WHERE product_id = ?", (self._product_id,))
-        return Seek((found + " AND " + all_of(conditions) if conditions else found,), by_id)
+        wanted = all_of([Sql("product_id = ?", (self._product_id,)), *conditions])
+        return Seek((f"SELECT device_id FROM {self._fleet} WHERE " + wanted,), by_id, conditions=wanted)

@@ -105,24 +105,25 @@ class Conditions:
 
         return once(self._fleet, self._dialect, f"says {column}", made)
 
-    def of(self, table: str, expression: Expression) -> Sql:
-        """Where the expression is true of this table."""
+    def of(self, table: str, expression: Expression, *, by_members: bool = False) -> Sql:
+        """Where the expression is true of this table. ``by_members``: whose group is asked for is looked up among its
+        members, which are in memory more likely than the device is."""
         match expression:
             case Term():
+                if by_members and is_membership(expression):
+                    return self._in_group(table, expression)
                 return self._term(table, expression)
             case Not(part):
-                return not_(self.of(table, part))
+                return not_(self.of(table, part, by_members=by_members))
             case AllOf(parts):
-                return all_of([self.of(table, part) for part in parts])
+                return all_of([self.of(table, part, by_members=by_members) for part in parts])
             case AnyOf(parts):
-                return any_of([self.of(table, part) for part in parts])
+                return any_of([self.of(table, part, by_members=by_members) for part in parts])
 
     def _term(self, table: str, term: Term) -> Sql:
         field = FIELDS[term.field]
         if field.kind == "anywhere":
             return any_of([self._term(table, Term(name, term.operator, term.values)) for name in ANYWHERE])
-        if _is_membership(term):
-            return self._in_group(table, term)
         column = f"{table}.{field.column}"
         if field.kind == "flag":
             return any_of([self._flag(field, column, value=bool(value)) for value in term.values])
@@ -131,7 +132,6 @@ class Conditions:
         return self._plain(field, column, term)
 
     def _in_group(self, table: str, term: Term) -> Sql:
-        """By its place among the members, which are in memory more likely than the device is."""
         if not term.values:
             return FALSE
         found = Sql(f"EXISTS (SELECT 1 FROM {self._members} AS m WHERE m.scope = ? AND ", (self._scope,))
@@ -183,11 +183,12 @@ class Conditions:
                 return any_of([Sql(f"{column} {operator} ?", (plain(value),)) for value in wanted])
 
 
-def _is_membership(term: Term) -> bool:
+def is_membership(term: Term) -> bool:
+    """Whether the members of groups tell."""
     return term.field == "group" and term.operator == "=" and None not in term.values
 
 
-def columns_of(expression: Expression) -> set[str]:
+def columns_of(expression: Expression, *, by_members: bool = False) -> set[str]:
     """The columns that its condition names."""
     names: set[str] = set()
     for term in terms(expression):
@@ -195,7 +196,7 @@ def columns_of(expression: Expression) -> set[str]:
         if field.kind == "anywhere":
             names |= {FIELDS[name].column for name in ANYWHERE}
         else:
-            names.add("device_id" if _is_membership(term) else field.column)
+            names.add("device_id" if by_members and is_membership(term) else field.column)
     return names
 
 

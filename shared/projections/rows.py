@@ -94,6 +94,15 @@ class Rows:
         some = [row[width:] for row in rows if self._key_of(row[width:])[0] is not None]
         return [self._row(row) for row in some], tuple(rows[0][:width]) if also else ()
 
+    def where(self, connection: sa.Connection, source: str, values: tuple[Any, ...]) -> list[Row]:
+        """The rows of ``source``, all behind FROM of a SELECT in the words of the driver, which has all columns; in no
+        order."""
+        columns = self._bulks.columns
+        if self._is_packed:
+            packed = f"SELECT json_group_array(json_array({columns})) FROM (SELECT {columns} FROM {source}) AS found"
+            return [self._row(one) for one in msgspec.json.decode(connection.exec_driver_sql(packed, values).scalar_one())]
+        return [self._row(one) for one in connection.exec_driver_sql(f"SELECT {columns} FROM {source}", values)]
+
     def _row(self, values: Sequence[Any]) -> Row:
         """Of values as the database keeps them."""
         row = dict(zip(self._names, values, strict=True))
@@ -138,6 +147,7 @@ class _Bulks:
 
         zero = tables.counts.c.n == sa.literal_column("0")
         count = compiled(_count(database, tables.counts))
+        self.columns = ", ".join(tables.view.columns)
         self.of_keys = _of_keys(tables, dialect, packed=packed)
         self.select = _Bulk(len(key), lambda size: compiled(_select(tables, size, packed=packed)))
         self.upsert: _Bulk | Recordset
