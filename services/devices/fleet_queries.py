@@ -19,6 +19,7 @@ from services.devices.misbehaviours import MISBEHAVIOURS
 from services.devices.products import PRODUCTS
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound
+from shared.projections.sql import execute, one_of, select
 from shared.projections.view import Row, View
 
 Owners = Callable[[list[str]], Mapping[str, Mapping[str, Any]]]
@@ -111,10 +112,9 @@ def statistics(views: WorkerViews, product_id: int) -> dict[str, Any]:
 
 def read_statistics(views: WorkerViews, connection: sa.Connection, product_id: int) -> dict[str, Any]:
     """The same, as this connection sees them."""
-    counts = views.counts(FLEET)
     scopes = (devices_scope(product_id), versions_scope(product_id))
-    query = sa.select(counts.c.scope, counts.c.item, counts.c.n).where(counts.c.scope.in_(scopes))
-    found = {(scope, item): n for scope, item, n in connection.execute(query)}
+    query = select("scope, item, n", views.counts(FLEET).name, one_of("scope", scopes))
+    found = {(scope, item): n for scope, item, n in execute(connection, query)}
     devices = {
         name: found.get((devices_scope(product_id), name), 0)
         for name in ("total", "online", "quarantined", "development")

@@ -7,10 +7,11 @@ nothing come last, by ID, whichever the direction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from services.devices.listing import Cursor, Listing
-from services.devices.query_sql import Sql, all_of, any_of, not_, plain
+from shared.projections.sql import Sql, all_of, any_of, not_, plain
 from shared.projections.view import Row
 
 
@@ -61,11 +62,7 @@ class Order:
         """These rows in the order."""
         placed = [(self.place(row), row) for row in rows]
         some = [(place.value, place.device_id, row) for place, row in placed if place.value is not None]
-        none = [(place.device_id, row) for place, row in placed if place.value is None]
-        some.sort(key=_without_row, reverse=self._descending)
-        none.sort(key=_without_row, reverse=self._descending)
-        return [part[-1] for part in (*some, *none)]
-
-
-def _without_row(part: tuple[Any, ...]) -> tuple[Any, ...]:
-    return part[:-1]
+        none = [(None, place.device_id, row) for place, row in placed if place.value is None]
+        some.sort(key=itemgetter(0, 1), reverse=self._descending)
+        none.sort(key=itemgetter(1), reverse=self._descending)
+        return [row for *_, row in (*some, *none)]

@@ -22,10 +22,11 @@ from services.devices.list_ranges import Range, range_of
 from services.devices.list_seeks import Seek, Seeks
 from services.devices.list_totals import Counters, counters
 from services.devices.listing import Cursor, Listing
-from services.devices.query_sql import Conditions, Sql, all_of, columns_of, driven, inside, is_membership, run
+from services.devices.query_sql import Conditions, columns_of, is_membership
 from services.devices.query_terms import EVERYTHING, FIELDS, AllOf, Expression, Term, conjuncts, terms
 from shared.bus.providers import WorkerViews
 from shared.errors import Refused
+from shared.projections.sql import Sql, all_of, between, equal, execute, select
 from shared.projections.tables import moment
 from shared.projections.view import Row
 
@@ -45,7 +46,7 @@ WITHIN = 15_000
 """Entries of an index that are searched for a part of a name or an ID."""
 GLANCE = Bound(1_000, 10_000)
 """Of a first look, in case many devices fit; a walk goes on from there."""
-NEAR = Bound(3_000, 30_000)
+NEAR = Bound(2_000, 20_000)
 FAR = Bound(20_000, 60_000)
 """Of a page by number behind the first, which has to pass those before it."""
 SOON = 500
@@ -161,7 +162,7 @@ class _Search:
         few = [(size, seek) for size, seek in sizes if size is None or size <= FEW]
         unknown = [seek for size, seek in few if size is None]
         if len(few) > 1 and unknown:
-            counted = self._sizes([seek.source for seek in unknown], FEW + 1)
+            counted = self._sizes([seek.source.named("a") for seek in unknown], FEW + 1)
             known = [(size, seek) for size, seek in few if size is not None]
             few = [*known, *((size, seek) for size, seek in zip(counted, unknown, strict=True) if size <= FEW)]
         if not few:
@@ -173,47 +174,48 @@ class _Search:
         """Those that need not look at more entries of an index than ``WITHIN``."""
         if self._counters.total <= WITHIN:
             return seeks
-        seeks = [seek for seek in seeks if seek.within is None or seek.within != self._seeks.everything().source]
+        seeks = [seek for seek in seeks if seek.within is None or seek.within != self._seeks.everything().sources[0]]
         searched = [seek.within for seek in seeks if seek.within is not None]
         counted = iter(self._sizes(searched, WITHIN + 1) if searched else ())
         return [seek for seek in seeks if seek.within is None or next(counted) <= WITHIN]
 
     def _sizes(self, sources: Sequence[Sql], most: int) -> Sequence[int]:
-        """How many rows each of these has, counted up to a bound."""
-        counted = [f"(SELECT count(*) FROM (SELECT 1 FROM ({one.text}) AS a LIMIT {most}) AS b)" for one in sources]
-        values = tuple(value for source in sources for value in source.values)
-        sizes: Sequence[int] = run(self._connection, Sql(f"SELECT {', '.join(counted)}", values))[0]
-        return sizes
+        """How many rows each of these has, counted up to a bound; as they are behind FROM."""
+        bounded = [select("1", source, end=f" LIMIT {most}").named("b") for source in sources]
+        counted = [select(f"{number}, count(*)", one) for number, one in enumerate(bounded)]
+        query, *others = counted
+        for other in others:
+            query = query + " UNION ALL " + other
+        return [size for _, size in sorted(tuple(row) for row in execute(self._connection, query))]
 
     def _among(self, seek: Seek, *, is_known: bool) -> Found | None:
         """Everything that fits among the devices of a seek; None if they are not few, unless that is known."""
-        listing = self._listing
-        few = self._few(seek, is_known=is_known)
-        behind = " WHERE " + self._order.behind_all(listing.cursor) if listing.cursor else Sql("")
-        page = ", page AS (SELECT device_id FROM few" + behind + self._order.by_all()
-        query = few + page + f" LIMIT {self._wanted} OFFSET {self._skipped})"
+        cursor = self._listing.cursor
+        behind = (self._order.behind_all(cursor),) if cursor else ()
+        end = f"{self._order.by_all()} LIMIT {self._wanted} OFFSET {self._skipped}"
+        page = ", page AS (" + select("device_id", "few", *behind, end=end) + ") "
         also = ("(SELECT count(*) FROM few)", *(() if is_known else ("(SELECT count(*) FROM those)",)))
-        rows, (total, *sizes) = self._rows.chosen(
-            self._connection, "page", query.values, before=self._driven(query), also=also
-        )
+        before = self._few(seek, is_known=is_known) + page
+        rows, (total, *sizes) = self._rows.chosen(self._connection, Sql("page AS wanted"), before=before, also=also)
         if any(size > FEW for size in sizes):
             return None
         return self._page(self._order.ordered(rows), total)
 
     def _few(self, seek: Seek, *, is_known: bool) -> Sql:
-        """WITH ``few``, those that fit by ID and value, and ``those`` among which they are if it is not known how many.
-        """
-        fleet = self._fleet
-        chosen = f"few AS MATERIALIZED (SELECT device_id, {self._listing.sort.column} AS value FROM {fleet} WHERE "
-        fits = self._conditions.of(fleet, self._listing.expression) + ")"
+        """WITH ``few``, those that fit by ID and value; and, if it is not known how many they are among, ``those``."""
+        fleet, columns = self._fleet, f"device_id, {self._listing.sort.column} AS value"
+        fits = self._conditions.of(fleet, self._listing.expression)
         if is_known and not self._is_sqlite and seek.conditions is not None:
-            return "WITH " + chosen + seek.conditions + " AND " + fits
-        its_own = Sql("product_id + 0 = ? AND ", (self._listing.product_id,))  # so that no index of it is taken
+            return "WITH few AS MATERIALIZED (" + select(columns, fleet, seek.conditions, fits) + ")"
+        its_own = equal("product_id + 0", self._listing.product_id)  # so that no index of it is taken
         if is_known:
-            return "WITH " + chosen + "device_id IN (" + seek.source + ") AND " + its_own + fits
-        those = "WITH those AS MATERIALIZED (SELECT device_id FROM (" + seek.source + f") AS a LIMIT {FEW + 1}), "
-        are_few = f"device_id IN (SELECT device_id FROM those WHERE (SELECT count(*) FROM those) <= {FEW}) AND "
-        return those + chosen + are_few + its_own + fits
+            among = "device_id IN (" + seek.source + ")"
+            return "WITH few AS MATERIALIZED (" + select(columns, fleet, among, its_own, fits) + ")"
+        those = select("device_id", seek.source.named("a"), end=f" LIMIT {FEW + 1}")
+        are_few = "(" + select("count(*)", "those") + f") <= {FEW}"
+        among = "device_id IN (" + select("device_id", "those", are_few) + ")"
+        few = select(columns, fleet, among, its_own, fits)
+        return "WITH those AS MATERIALIZED (" + those + "), few AS MATERIALIZED (" + few + ")"
 
     def _page(self, rows: Sequence[Row], total: int) -> Found:
         """One whose total is known; ``rows`` has one more if there is one."""
@@ -263,26 +265,26 @@ class _Search:
         """The parts of the order, each as one index has it, from a place on."""
         listing = self._listing
         sort, expression = listing.sort, listing.expression
-        between = range_of(expression, sort.column)
+        known = range_of(expression, sort.column)
         if not sort.some:
-            yield self._stretch(start, sort.column, expression, between, bound)
+            yield self._stretch(start, sort.column, expression, known, bound)
             return
         if start is None or start.value is not None:
             says = Sql(self._conditions.says(sort.column))
-            yield self._stretch(start, sort.column, expression, between, bound, says)
+            yield self._stretch(start, sort.column, expression, known, bound, says)
         word = "name" if sort.column == "name_key" else "last_heard"
         rest = AllOf((*conjuncts(expression), Term(word, "=", (None,))))
         yield self._stretch(start if start and start.value is None else None, "device_id", rest, Range(), bound)
 
     def _stretch(
-        self, start: Cursor | None, column: str, rest: Expression, between: Range, bound: Bound, *says: Sql
+        self, start: Cursor | None, column: str, rest: Expression, known: Range, bound: Bound, *says: Sql
     ) -> Way:
         """``says``: a condition of the index."""
-        conditions = [Sql("product_id = ?", (self._listing.product_id,)), *says]
+        conditions = [equal("product_id", self._listing.product_id), *says]
         if start is not None:  # that is the bound on this side
             conditions.append(self._order.behind(column, start))
-            between = replace(between, upper=None) if self._listing.descending else replace(between, lower=None)
-        conditions += inside(column, between.lower, between.upper)
+            known = replace(known, upper=None) if self._listing.descending else replace(known, lower=None)
+        conditions += between(column, known.lower, known.upper)
         also = COVERED if column in ("connected_at", "last_heard_at") else ()
         is_covered = columns_of(rest, by_members=True) <= {"device_id", column, *also}
         if not self._is_sqlite and rest != EVERYTHING and self._is_soon_full(rest):
@@ -314,7 +316,6 @@ class _Search:
         cursor = self._listing.cursor
         if cursor is not None:
             source = source + " AND " + self._order.behind("device_id", cursor)
-        source = Sql(source.text.removeprefix("SELECT device_id FROM "), source.values)
         return Way("device_id", ("device_id",), source, self._listing.expression, most, joined=True)
 
     def _along(self, rows: list[Row], ways: Iterator[Way]) -> Walked:
@@ -338,53 +339,51 @@ class _Search:
     def _load(self, way: Way, limit: str) -> list[Row]:
         """All that a way has."""
         source = way.source + self._order.by(way.column) + limit
-        return self._order.ordered(self._rows.where(self._connection, self._driven(source), source.values))
+        return self._order.ordered(self._rows.of(self._connection, source))
 
     def _fitting(self, way: Way, wanted: int) -> list[Row]:
         if not (self._is_sqlite or way.is_covered or way.joined):
-            looked = self._looked(replace(way, columns=("*",)))
-            fleet = self._fleet
-            source = "(" + looked + f") AS {fleet} WHERE " + self._conditions.of(fleet, way.rest)
-            source = source + self._order.by(way.column) + f" LIMIT {wanted}"
-            return self._rows.where(self._connection, self._driven(source), source.values)
-        keys = "(" + self._ids(way, wanted) + ")"
-        rows, _ = self._rows.chosen(self._connection, self._driven(keys), keys.values)
+            fits = self._conditions.of(self._fleet, way.rest)
+            looked = self._looked(replace(way, columns=("*",))).named(self._fleet)
+            return self._rows.of(
+                self._connection, looked + " WHERE " + fits + self._order.by(way.column) + f" LIMIT {wanted}"
+            )
+        rows, _ = self._rows.chosen(self._connection, self._ids(way, wanted).named("wanted"))
         return rows
 
     def _places(self, way: Way, wanted: int) -> list[Row]:
-        sort, ids = self._listing.sort, self._ids(way, wanted)
-        query = f"SELECT device_id, {sort.column} FROM {self._fleet} WHERE device_id IN (" + ids + ")"
+        sort = self._listing.sort
+        among = "device_id IN (" + self._ids(way, wanted) + ")"
         is_moment = sort.kind is datetime
         return self._order.ordered(
             {"device_id": device_id, sort.column: moment(value) if is_moment and value is not None else value}
-            for device_id, value in run(self._connection, query)
+            for device_id, value in execute(self._connection, select(f"device_id, {sort.column}", self._fleet, among))
         )
 
     def _looked(self, way: Way) -> Sql:
-        return f"SELECT {', '.join(way.columns)} FROM " + way.source + self._order.by(way.column) + f" LIMIT {way.most}"
+        return select(", ".join(way.columns), way.source, end=f"{self._order.by(way.column)} LIMIT {way.most}")
 
     def _ids(self, way: Way, wanted: int) -> Sql:
         """The IDs of those that fit; the walk ends where there are enough. SQLite gives them as the inner query does,
         and would sort them all if it were asked to."""
-        fleet = self._fleet
-        found = "SELECT looked.device_id FROM (" + self._looked(way) + ") AS looked"
-        if way.joined:
-            device = f"{fleet} WHERE {fleet}.device_id = looked.device_id"
-            if not self._is_sqlite:  # or it might look at all devices, if it believes that few of them fit
-                device = f"LATERAL (SELECT * FROM {device} OFFSET 0) AS {fleet} WHERE true"
-            found = found + f" CROSS JOIN {device} AND "
-            found = found + Sql(f"{fleet}.product_id + 0 = ? AND ", (self._listing.product_id,))
-            found = found + self._conditions.of(fleet, way.rest)
-        else:
-            found = found + " WHERE " + self._conditions.of("looked", way.rest, by_members=way.is_covered)
+        looked, fleet = self._looked(way).named("looked"), self._fleet
         order = "" if self._is_sqlite else self._order.by(way.column, "looked.")
-        return found + f"{order} LIMIT {wanted}"
+        end = f"{order} LIMIT {wanted}"
+        if not way.joined:
+            fits = self._conditions.of("looked", way.rest, by_members=way.is_covered)
+            return select("looked.device_id", looked, fits, end=end)
+        device = Sql(f"{fleet} WHERE {fleet}.device_id = looked.device_id")
+        if not self._is_sqlite:  # or it might look at all devices, if it believes that few of them fit
+            device = "LATERAL " + select("*", device, end=" OFFSET 0").named(fleet) + " WHERE true"
+        its_own = equal(f"{fleet}.product_id + 0", self._listing.product_id)
+        fits = all_of([its_own, self._conditions.of(fleet, way.rest)])
+        return select("looked.device_id", looked + " CROSS JOIN " + device + " AND " + fits, end=end)
 
     def _last(self, way: Way) -> Cursor | None:
         """The last that a walk looked at, if there may be more behind it."""
         names = ("device_id",) if way.column == "device_id" else ("device_id", way.column)
-        looked = f"SELECT {', '.join(names)} FROM " + way.source + self._order.by(way.column)
-        found = run(self._connection, looked + f" LIMIT 1 OFFSET {way.most - 1}")
+        end = f"{self._order.by(way.column)} LIMIT 1 OFFSET {way.most - 1}"
+        found = execute(self._connection, select(", ".join(names), way.source, end=end)).all()
         if not found:
             return None
         if way.column != self._listing.sort.column:
@@ -400,6 +399,3 @@ class _Search:
             return rows
         found = self._rows.load(self._connection, [(row["device_id"],) for row in rows])
         return [found[row["device_id"],] for row in rows]
-
-    def _driven(self, sql: Sql) -> str:
-        return driven(self._connection, sql.text)

@@ -11,9 +11,10 @@ from typing import Any
 
 from services.devices.fleet import FLEET, groups_scope
 from services.devices.list_ranges import range_of
-from services.devices.query_sql import FALSE, Conditions, Sql, all_of, inside, one_of
+from services.devices.query_sql import Conditions
 from services.devices.query_terms import EVERYTHING, FIELDS, AnyOf, Expression, Not, Term, conjuncts
 from shared.bus.providers import WorkerViews
+from shared.projections.sql import FALSE, Sql, all_of, between, equal, one_of, select
 
 MAX_SEEKS = 8
 """Parts of one expression whose devices are counted, up to a bound each."""
@@ -21,10 +22,10 @@ MAX_SEEKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """Of a ``part``. ``sources`` select ``device_id``, all of them together, and end with conditions that all have to
-    be true. ``by_id``: the index has them in the order of their IDs. ``within``: the entries of an index that are all
-    looked at to find them; None: no others than theirs. ``conditions``: those of the only source, if it is of the
-    devices themselves."""
+    """Of a ``part``. ``sources`` are what is behind FROM to find ``device_id``, all of them together, and end with
+    conditions that all have to be true. ``by_id``: the index has them in the order of their IDs. ``within``: the
+    entries of an index that are all looked at to find them; None: no others than theirs. ``conditions``: those of the
+    only source, if it is of the devices themselves."""
 
     sources: tuple[Sql, ...]
     by_id: bool = False
@@ -34,8 +35,8 @@ class Seek:
 
     @property
     def source(self) -> Sql:
-        """All of them as one; who is in several is in it several times."""
-        found, *others = self.sources
+        """A query for all of them; who is in several is in it several times."""
+        found, *others = (select("device_id", source) for source in self.sources)
         for other in others:
             found = found + " UNION ALL " + other
         return found
@@ -91,8 +92,8 @@ class Seeks:
             case "group" if term.operator == "=":
                 return self._group(term.values)
             case "owner":
-                owned = f"SELECT device_id FROM {self._fleet} WHERE " + one_of(field.column, term.values)
-                return Seek((owned,), by_id=len(term.values) == 1)
+                owned = one_of(field.column, term.values)
+                return Seek((f"{self._fleet} WHERE " + owned,), by_id=len(term.values) == 1)
             case "id" | "number" | "moment":
                 return self._range(term, field.column)
             case "text" if term.field == "name":
@@ -111,12 +112,12 @@ class Seeks:
         if not value or name == "forced":
             return None
         column, says = FIELDS[name].column, FIELDS[name].says
-        phase = (one_of(column, (says,)),) if says == name else ()
+        phase = (equal(column, says),) if says == name else ()
         return self._by(self._says(column), *phase, by_id=True)
 
     def _group(self, names: Sequence[Any]) -> Seek:
-        scope = Sql(f"SELECT device_id FROM {self._members} WHERE scope = ? AND ", (groups_scope(self._product_id),))
-        return Seek((scope + one_of("item", names),), by_id=len(names) == 1)
+        its_own = all_of([equal("scope", groups_scope(self._product_id)), one_of("item", names)])
+        return Seek((f"{self._members} WHERE " + its_own,), by_id=len(names) == 1)
 
     def _range(self, term: Term, column: str) -> Seek | None:
         """Of the field of an index: between two values."""
@@ -126,12 +127,12 @@ class Seeks:
         values = (one_of(column, term.values),) if term.operator == "=" and len(term.values) > 1 else ()
         exact = term.operator == "=" and len(term.values) == 1
         by_id = term.field == "id" or (exact and term.field != "last_heard")
-        between = range_of(term, column)
-        return self._by(*is_something, *values, *inside(column, between.lower, between.upper), by_id=by_id)
+        known = range_of(term, column)
+        return self._by(*is_something, *values, *between(column, known.lower, known.upper), by_id=by_id)
 
     def _says(self, column: str) -> Sql:
         return Sql(self._conditions.says(column))
 
     def _by(self, *conditions: Sql, by_id: bool = False) -> Seek:
-        wanted = all_of([Sql("product_id = ?", (self._product_id,)), *conditions])
-        return Seek((f"SELECT device_id FROM {self._fleet} WHERE " + wanted,), by_id, conditions=wanted)
+        wanted = all_of([equal("product_id", self._product_id), *conditions])
+        return Seek((f"{self._fleet} WHERE " + wanted,), by_id, conditions=wanted)

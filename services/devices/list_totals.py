@@ -10,9 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.devices.fleet import FLEET, NOTHING, devices_scope, groups_scope, states_scope
-from services.devices.query_sql import columns_of, one_of, run
+from services.devices.query_sql import columns_of
 from services.devices.query_terms import EVERYTHING, Expression, Term, conjuncts, holds, terms
 from shared.bus.providers import WorkerViews
+from shared.projections.sql import all_of, any_of, equal, execute, one_of, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,13 @@ class Counters:
 def counters(views: WorkerViews, connection: sa.Connection, product_id: int, expression: Expression) -> Counters:
     """The counters that say something about an expression."""
     devices, states, groups = devices_scope(product_id), states_scope(product_id), groups_scope(product_id)
-    query = f"SELECT scope, item, n FROM {views.counts(FLEET).name} WHERE " + one_of("scope", (devices, states))
+    wanted = [one_of("scope", (devices, states))]
     names = sorted(_groups(expression))
     if names:
-        query = query + " OR (" + one_of("scope", (groups,)) + " AND " + one_of("item", names) + ")"
+        wanted.append(all_of([equal("scope", groups), one_of("item", names)]))
+    query = select("scope, item, n", views.counts(FLEET).name, any_of(wanted))
     found: dict[str, dict[str, int]] = {devices: {}, states: {}, groups: {}}
-    for scope, item, number in run(connection, query):
+    for scope, item, number in execute(connection, query):
         found[scope][item] = number
     return Counters(found[devices].get("total", 0), found[devices], found[states], found[groups])
 

@@ -1,15 +1,9 @@
 """Expressions over devices as SQL conditions on view ``fleet``. They are true exactly where ``query_terms.holds`` is,
-never NULL, and name columns in any table or subquery that has them.
-
-They are text with values beside it: a list is asked for with other values each time (ages are), and making that of
-SQLAlchemy's expressions, or looking it up among those made before, would take longer than the database does.
-"""
+never NULL, and name columns in any table or subquery that has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,74 +11,11 @@ import sqlalchemy as sa
 from services.devices.fleet import FLEET, groups_scope
 from services.devices.query_terms import ANYWHERE, FIELDS, AllOf, AnyOf, Expression, Field, Not, Term, terms
 from shared.bus.providers import WorkerViews
-from shared.projections.tables import micros, once
+from shared.projections.sql import FALSE, Sql, all_of, any_of, equal, not_, one_of, plain, select
+from shared.projections.tables import once
 from shared.projections.tables import says as column_says
 
 _GROUP_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
-
-
-@dataclass(frozen=True, slots=True)
-class Sql:
-    """A part of a statement, and the values of each ``?`` in it in their order. Nothing that somebody asked for is in
-    the text itself."""
-
-    text: str
-    values: tuple[Any, ...] = ()
-
-    def __add__(self, other: Sql | str) -> Sql:
-        if isinstance(other, str):
-            return Sql(self.text + other, self.values)
-        return Sql(self.text + other.text, self.values + other.values)
-
-    def __radd__(self, other: str) -> Sql:
-        return Sql(other + self.text, self.values)
-
-
-TRUE, FALSE = Sql("1 = 1"), Sql("0 = 1")
-
-
-def all_of(parts: Sequence[Sql]) -> Sql:
-    """True where all of these are."""
-    return _joined(" AND ", parts) if parts else TRUE
-
-
-def any_of(parts: Sequence[Sql]) -> Sql:
-    """True where one of these is."""
-    return _joined(" OR ", parts) if parts else FALSE
-
-
-def not_(part: Sql) -> Sql:
-    """True where this is not."""
-    return "NOT (" + part + ")"
-
-
-def one_of(column: str, values: Sequence[Any]) -> Sql:
-    """That a column has one of these values."""
-    if len(values) == 1:
-        return Sql(f"{column} = ?", (plain(values[0]),))
-    return Sql(f"{column} IN ({', '.join('?' * len(values))})", tuple(map(plain, values)))
-
-
-def plain(value: Any) -> Any:
-    """As the database keeps it."""
-    return micros(value) if isinstance(value, datetime) else value
-
-
-def _joined(word: str, parts: Sequence[Sql]) -> Sql:
-    if len(parts) == 1:
-        return parts[0]
-    text = word.join([part.text for part in parts])
-    return Sql(f"({text})", tuple(value for part in parts for value in part.values))
-
-
-def run(connection: sa.Connection, sql: Sql) -> Sequence[Any]:
-    """Its rows, values in them as the database keeps them."""
-    return connection.exec_driver_sql(driven(connection, sql.text), sql.values).all()
-
-
-def driven(connection: sa.Connection, text: str) -> str:
-    """The text as the driver wants it."""
-    return text if connection.dialect.name == "sqlite" else text.replace("?", "%s")
 
 
 class Conditions:
@@ -134,12 +65,9 @@ class Conditions:
     def _in_group(self, table: str, term: Term) -> Sql:
         if not term.values:
             return FALSE
-        found = Sql(f"EXISTS (SELECT 1 FROM {self._members} AS m WHERE m.scope = ? AND ", (self._scope,))
-        return found + one_of("m.item", term.values) + f" AND m.device_id = {table}.device_id)"
-
-    @property
-    def _scope(self) -> str:
-        return groups_scope(self._product_id)
+        scope = equal("m.scope", groups_scope(self._product_id))
+        its_own = Sql(f"m.device_id = {table}.device_id")
+        return "EXISTS (" + select("1", f"{self._members} AS m", scope, one_of("m.item", term.values), its_own) + ")"
 
     def _flag(self, field: Field, column: str, *, value: bool) -> Sql:
         if field.says is True:
@@ -163,7 +91,7 @@ class Conditions:
 
     def _plain(self, field: Field, column: str, term: Term) -> Sql:
         wanted = [value for value in term.values if value is not None]
-        nothing = Sql(f"{column} IS NULL") if field.nothing is None else one_of(column, (field.nothing,))
+        nothing = Sql(f"{column} IS NULL") if field.nothing is None else equal(column, field.nothing)
         found = [nothing] if len(wanted) < len(term.values) else []
         if wanted:
             is_folded = field.kind != "text" or term.field == "name"
@@ -198,11 +126,3 @@ def columns_of(expression: Expression, *, by_members: bool = False) -> set[str]:
         else:
             names.add("device_id" if by_members and is_membership(term) else field.column)
     return names
-
-
-def inside(column: str, lower: Any, upper: Any) -> Iterable[Sql]:
-    """That a column is between these, which are among them; None: no end."""
-    if lower is not None:
-        yield Sql(f"{column} >= ?", (plain(lower),))
-    if upper is not None:
-        yield Sql(f"{column} <= ?", (plain(upper),))

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from shared.projections.database import Database
 from shared.projections.folding import Changes
 from shared.projections.recordset import Recordset
+from shared.projections.sql import Sql, execute, select
 from shared.projections.tables import ViewTables, json_text, micros, moment, once
 from shared.projections.view import Key, Row
 
@@ -29,6 +30,7 @@ _SIZES = (500, 100, 25, 5, 1)
 """Rows a statement: few sizes, so that few statements are compiled and prepared; one is that of a page of a list."""
 MAX_PARAMETERS = 30_000
 """Most values in a statement; SQLite takes 32 766, PostgreSQL 65 535."""
+NOTHING = Sql("")
 MAX_ALTERNATIVES = 64
 """Most keys in a DELETE, where each is an expression."""
 
@@ -71,37 +73,30 @@ class Rows:
         return found
 
     def chosen(
-        self,
-        connection: sa.Connection,
-        keys: str,
-        values: tuple[Any, ...],
-        *,
-        before: str = "",
-        also: Sequence[str] = (),
+        self, connection: sa.Connection, keys: Sql, *, before: Sql = NOTHING, also: Sequence[str] = ()
     ) -> tuple[list[Row], tuple[Any, ...]]:
-        """The rows of the keys that a query in parentheses or a name in ``before``, a WITH, stands for, in no order;
-        and what ``also`` selects, if all there is of it is one row. One statement, in the words of the driver."""
+        """In one statement the rows of ``keys``, a table of keys or a query for them, in no order; and what ``also``
+        selects, expressions of which each has one value. ``before`` is a WITH, which may name the keys."""
         of_keys, selected = self._bulks.of_keys
-        joined = f"{keys} AS wanted {of_keys}"
+        joined = keys + of_keys
         if self._is_packed:
-            text = ", ".join((*also, f"(SELECT {selected} FROM {joined})"))
-            *others, packed = connection.exec_driver_sql(f"{before} SELECT {text}", values).one()
+            query = select(", ".join((*also, "packed")), select(f"{selected} AS packed", joined).named("found"))
+            *others, packed = execute(connection, before + query).one()
             return [self._row(found) for found in msgspec.json.decode(packed)], tuple(others)
         if also:
-            joined = f"(SELECT 1) AS once LEFT JOIN ({joined}) ON true"
-        found = connection.exec_driver_sql(f"{before} SELECT {', '.join((*also, selected))} FROM {joined}", values)
-        rows, width = found.fetchall(), len(also)
+            joined = "(SELECT 1) AS once LEFT JOIN (" + joined + ") ON true"
+        rows = execute(connection, before + select(", ".join((*also, selected)), joined)).all()
+        width = len(also)
         some = [row[width:] for row in rows if self._key_of(row[width:])[0] is not None]
         return [self._row(row) for row in some], tuple(rows[0][:width]) if also else ()
 
-    def where(self, connection: sa.Connection, source: str, values: tuple[Any, ...]) -> list[Row]:
-        """The rows of ``source``, all behind FROM of a SELECT in the words of the driver, which has all columns; in no
-        order."""
+    def of(self, connection: sa.Connection, source: Sql) -> list[Row]:
+        """The rows of ``source``, all that is behind FROM and has the columns of the view; in no order."""
         columns = self._bulks.columns
         if self._is_packed:
-            packed = f"SELECT json_group_array(json_array({columns})) FROM (SELECT {columns} FROM {source}) AS found"
-            return [self._row(one) for one in msgspec.json.decode(connection.exec_driver_sql(packed, values).scalar_one())]
-        return [self._row(one) for one in connection.exec_driver_sql(f"SELECT {columns} FROM {source}", values)]
+            packed = select(f"json_group_array(json_array({columns}))", select(columns, source).named("found"))
+            return [self._row(one) for one in msgspec.json.decode(execute(connection, packed).scalar_one())]
+        return [self._row(one) for one in execute(connection, select(columns, source))]
 
     def _row(self, values: Sequence[Any]) -> Row:
         """Of values as the database keeps them."""
@@ -239,7 +234,7 @@ def _of_keys(tables: ViewTables, dialect: sa.Dialect, *, packed: bool) -> tuple[
     join = "CROSS JOIN" if dialect.name == "sqlite" else "JOIN"
     equal = " AND ".join(f"{name}.{column} = wanted.{column}" for column in tables.view.key)
     columns = ", ".join(f"{name}.{column}" for column in tables.view.columns)
-    return f"{join} {name} ON {equal}", f"json_group_array(json_array({columns}))" if packed else columns
+    return f" {join} {name} ON {equal}", f"json_group_array(json_array({columns}))" if packed else columns
 
 
 def _upsert(database: Database, tables: ViewTables) -> sa.Insert:

@@ -1,7 +1,7 @@
 """What a first screen and the page of a device cost on a large fleet: how long each question takes, on SQLite and
 PostgreSQL.
 
-``python tests/benchmarks/bench_questions.py [--devices N] [--database sqlite|postgres] [--asked N]``. The rows are
+``python -m tests.benchmarks.bench_questions [--devices N] [--database sqlite|postgres] [--asked N]``. The rows are
 folded and written as the projector does it, from made events. The whole fleet is one product, whose errors are of as
 many kinds and versions as rows can hold, every day: the worst that there can be. Goal: p99 of 5 ms. CPU is that of the
 thread that asks, without PostgreSQL's own: on a busy machine it tells more than the time that passed.

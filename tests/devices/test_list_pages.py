@@ -280,7 +280,9 @@ def test_who_does_not_change_is_seen_once_whatever_the_others_do(
 
 @generated
 @given(rows=fleets, query=asked)
-def test_no_fleet_is_scanned_and_none_but_few_are_sorted(fleet: Fleet, rows: dict[str, Row], query: dict[str, Any]):  # DEV-6
+def test_no_fleet_is_scanned_and_none_but_few_are_sorted(
+    fleet: Fleet, rows: dict[str, Row], query: dict[str, Any]
+):  # DEV-6
     """As SQLite plans it: every access has an index, and what is walked comes in the order of one. (Where nothing can
     be true the statement says ``0 = 1``.)"""
     if not fleet.database.is_sqlite:
