@@ -58,6 +58,14 @@ class Order:
         value = row[self._sort.column]
         return Cursor(value or None if self._sort.some else value, row["device_id"])
 
+    def is_behind(self, row: Row, cursor: Cursor) -> bool:
+        """Whether a device comes behind a place in the whole."""
+        place = self.place(row)
+        if (cursor.value is None) is not (place.value is None):
+            return place.value is None
+        ours, theirs = (place.value or "", place.device_id), (cursor.value or "", cursor.device_id)
+        return bool(ours < theirs if self._descending else ours > theirs)
+
     def ordered(self, rows: Iterable[Row]) -> list[Row]:
         """These rows in the order."""
         placed = [(self.place(row), row) for row in rows]

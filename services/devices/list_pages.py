@@ -23,7 +23,7 @@ from services.devices.list_seeks import Seek, Seeks
 from services.devices.list_totals import Counters, counters
 from services.devices.listing import Cursor, Listing
 from services.devices.query_sql import Conditions, columns_of, is_membership
-from services.devices.query_terms import EVERYTHING, FIELDS, AllOf, Expression, Term, conjuncts, terms
+from services.devices.query_terms import EVERYTHING, FIELDS, AllOf, Expression, Term, conjuncts, holds, terms
 from shared.bus.providers import WorkerViews
 from shared.errors import Refused
 from shared.projections.sql import Sql, all_of, between, equal, execute, select
@@ -40,6 +40,8 @@ class Bound:
     entries: int
 
 
+HANDFUL = 100
+"""Devices that are all loaded."""
 FEW = 2_000
 """Devices of a part of an expression that are all looked at."""
 WITHIN = 15_000
@@ -119,7 +121,7 @@ class _Search:
         seeks = self._seeks.of(listing.expression)
         direct = [seek for seek in seeks if seek.within is None]
         tries_first = any(map(self._may_be_few, direct))
-        found = self._among_few(direct) if tries_first else None
+        found = self._handful(direct) or self._among_few(direct) if tries_first else None
         if found is not None:
             return found
         way = next(self._ways(listing.cursor, GLANCE))
@@ -153,6 +155,20 @@ class _Search:
         return self._page(self._load(way, f" LIMIT {self._wanted} OFFSET {self._skipped}"), self._counters.total)
 
     # among few devices
+
+    def _handful(self, seeks: Sequence[Seek]) -> Found | None:
+        """What fits among the devices of an owner, of an ID or a name, which are hardly ever more than a handful."""
+        named = [seek for seek in seeks if seek.by_id and seek.conditions and self._may_be_few(seek)]
+        if not named or named[0].conditions is None:
+            return None
+        source = f"{self._fleet} WHERE " + named[0].conditions + f" LIMIT {HANDFUL + 1}"
+        rows = self._rows.of(self._connection, source)
+        if len(rows) > HANDFUL:
+            return None
+        fitting = self._order.ordered(row for row in rows if holds(self._listing.expression, row))
+        cursor = self._listing.cursor
+        behind = [row for row in fitting if self._order.is_behind(row, cursor)] if cursor else fitting[self._skipped :]
+        return self._page(behind, len(fitting))
 
     def _among_few(self, seeks: Sequence[Seek]) -> Found | None:
         """What fits among the devices of the seek that has the fewest, if those are few."""

@@ -93,7 +93,9 @@ class Seeks:
                 return self._group(term.values)
             case "owner":
                 owned = one_of(field.column, term.values)
-                return Seek((f"{self._fleet} WHERE " + owned,), by_id=len(term.values) == 1)
+                its_own = equal("product_id + 0", self._product_id)  # so that no index of it is taken
+                conditions = all_of([owned, its_own])
+                return Seek((f"{self._fleet} WHERE " + owned,), by_id=len(term.values) == 1, conditions=conditions)
             case "id" | "number" | "moment":
                 return self._range(term, field.column)
             case "text" if term.field == "name":

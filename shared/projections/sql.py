@@ -42,7 +42,7 @@ TRUE, FALSE = Sql("1 = 1"), Sql("0 = 1")
 
 def select(columns: Sql | str, source: Sql | str, *where: Sql, end: str = "") -> Sql:
     """SELECT these columns of a source where all of this is true; ``end`` are orders and bounds."""
-    found = Sql("SELECT ") + columns + " FROM " + source
+    found = Sql("SELECT ") + columns + " FROM " + source  # noqa: S608 - whoever calls it gives names of ours
     if where:
         found = found + " WHERE " + all_of(where)
     return found + end

@@ -101,6 +101,7 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_ranges, "SKEW", timedelta(0))
     few: dict[str, Any] = {
         "FEW": 3,
+        "HANDFUL": 1,
         "GLANCE": Bound(2, 3),
         "NEAR": Bound(5, 7),
         "FAR": Bound(12, 14),
