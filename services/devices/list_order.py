@@ -1,4 +1,4 @@
-"""The order of a list, in SQL and among rows (DEV-6). Pure.
+"""The order of a list, in SQL and among rows (DEV-6).
 
 By a column and by ID among those that are alike; where only some devices have anything in the column, those that have
 nothing come last, by ID, whichever the direction.

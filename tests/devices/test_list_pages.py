@@ -247,6 +247,29 @@ def test_a_page_by_number_is_the_one_of_that_number_or_is_too_far(
     assert len(found) == size or page.next is not None or number * size >= len(wanted)
 
 
+@pytest.mark.parametrize(
+    ("query", "sort"),
+    [
+        ("", "lastConnection"),
+        ("", "name"),
+        ("online", "lastHeard"),
+        ("group = a", "deviceId"),
+        ("owner = anna", "name"),
+    ],
+)
+def test_a_page_that_gets_full_is_the_counters_and_one_statement(fleet: Fleet, query: str, sort: str):
+    ids = [f"{number:024x}" for number in range(30)]
+    row = {**BLANK, "product_id": P, "online": True, "groups": ["a"], "connected_at": NOW, "last_heard_at": NOW}
+    named = {"name": "x", "name_key": "x"}
+    fleet.become(
+        {one: {**row, **named, "device_id": one, "owner_id": "anna" if one == ids[0] else None} for one in ids}
+    )
+    asked = listing.parse(P, {}, sort, False, 1, 2, None, query=query, now=NOW, named=lambda name: [name])
+    with fleet.views.read() as connection:
+        statements = fleet.statements(lambda: list_pages.find(fleet.views, connection, asked))
+    assert len(statements) == 2
+
+
 def test_a_number_that_is_too_far_is_refused(fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(list_pages, "SKIPPED", 10)
     ids = [f"{number:024x}" for number in range(30)]
