@@ -126,7 +126,7 @@ class Counts:
 
 
 @lru_cache(maxsize=KEPT)
-def _counts(text: str) -> Counts:
+def read_counts(text: str) -> Counts:
     """As a row has them. What is over does not change, and is asked for again and again: for the first screen of a
     product, thirty days of it."""
     return Counts.of(counted(msgspec.json.decode(text)))
@@ -233,7 +233,7 @@ def _rows(
     if until is not None:
         wanted.append(Sql("at < ?", (micros(until),)))
     query = select("at, counts", views.table(ERRORS).name, *wanted, end=" ORDER BY at")
-    return [(moment(at), _counts(text)) for at, text in execute(connection, query)]
+    return [(moment(at), read_counts(text)) for at, text in execute(connection, query)]
 
 
 def _reporting(views: WorkerViews, connection: sa.Connection, product_id: int) -> Mapping[int | None, int]:

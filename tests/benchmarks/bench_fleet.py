@@ -1,6 +1,6 @@
 """Lists of a large fleet: how long a page takes under filters, orders and queries, and the five questions.
 
-``python tests/benchmarks/bench_fleet.py [--devices N] [--views URL|postgres] [--folder FOLDER] [--quick]``. Fills one
+``python -m tests.benchmarks.bench_fleet [--devices N] [--views URL|postgres] [--folder FOLDER] [--quick]``. Fills one
 product's devices straight into the tables of the view ``fleet`` (kept in the folder for the next run), then asks each
 list for its first and its hundredth page, by cursor as a client does. Times are of CPU, PostgreSQL's own included where
 it runs on this machine, because others may be busy on it; p99 by the clock stands beside. The hand-written query of a
@@ -15,13 +15,13 @@ import argparse
 import json
 import random
 import resource
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from deploy.postgres import HOST, PostgresServer
+from deploy.postgres import PostgresServer
 from deploy.process import collect_seldom
 from services.devices import fleet_queries, list_pages, listing
 from services.devices.fleet import FLEET, NOTHING, fold
@@ -43,6 +43,7 @@ from shared.projections.positions import stored
 from shared.projections.rows import Rows
 from shared.projections.view import Row
 from shared.store.port import Position, Recorded
+from tests.benchmarks.latency import Stopwatch, verdict
 
 PRODUCT = 1000
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -50,9 +51,6 @@ CHUNK = 10_000
 PER_PAGE = 25
 MOST_REQUESTS = 500
 PLACES = ("Berlin", "Lyon", "Porto", "Graz", "Turin", "Ghent", "Malmö", "Cork")
-PATIENCE_S = 2.0
-"""For one column of one list; those that scan take long enough for a few rounds to tell."""
-FEWEST, WARM = 3, 1
 GOAL_MS, QUESTIONS_MS, RATIO = 20.0, 5.0, 1.5
 
 
@@ -172,51 +170,14 @@ def fill(database: Database, count: int) -> None:
     Console().print(f"filled {count:,} devices in {time.monotonic() - began_s:.0f} s")
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Milliseconds of CPU and by the clock, each sorted."""
-
-    cpu: list[float]
-    clock: list[float]
-
-    @property
-    def p50(self) -> float:
-        """Of CPU."""
-        return statistics.median(self.cpu)
-
-    @property
-    def p99(self) -> float:
-        """Of CPU."""
-        return _p99(self.cpu)
-
-    @property
-    def clock_p99(self) -> float:
-        """By the clock."""
-        return _p99(self.clock)
-
-
-def _p99(times: list[float]) -> float:
-    return times[min(len(times) - 1, int(len(times) * 0.99))]
-
-
 class Lists:
     """Asks and times."""
 
-    def __init__(self, database: Database, rounds: int) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
         self.views = WorkerViews(database, None, Context.new("system:bench", "bench"))
-        self.rounds = rounds
         self.total = 0
         self.now = NOW
-        self.backend = None if database.is_sqlite else self._server_process()
-
-    def _server_process(self) -> Path | None:
-        """Where Linux says for how long the process that works for us had a processor; of a server elsewhere, None."""
-        if sa.make_url(self.database.url).host != HOST:
-            return None
-        with self.views.read() as connection:
-            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-        return Path(f"/proc/{pid}/schedstat")
 
     def page(self, asked: Asked, after: str | None) -> list_pages.Found:
         """Asked a moment later each time, as ages are."""
@@ -246,38 +207,6 @@ class Lists:
             after = found.next
         return after
 
-    def times(self, run: Callable[[], Any]) -> Times:
-        """Of many runs, after one that warms up; of what takes long as many as patience has time for."""
-        took: list[float] = []
-        cpu: list[float] = []
-        run()
-        began_s = time.monotonic()
-        while len(took) < self.rounds and (time.monotonic() - began_s < PATIENCE_S or len(took) < FEWEST):
-            began, cpu_began = time.perf_counter(), self._cpu_s()
-            run()
-            took.append((time.perf_counter() - began) * 1_000)
-            cpu.append((self._cpu_s() - cpu_began) * 1_000)
-        return Times(sorted(cpu), sorted(took))
-
-    def in_turn(self, *runs: Callable[[], Any]) -> list[float]:
-        """p50 of the CPU of each, one after the other, so that the machine is as busy for all of them."""
-        cpu: list[list[float]] = [[] for _ in runs]
-        began_s = time.monotonic()
-        while len(cpu[0]) < WARM + self.rounds and (
-            time.monotonic() - began_s < PATIENCE_S or len(cpu[0]) < WARM + FEWEST
-        ):
-            for run, times in zip(runs, cpu, strict=True):
-                began = self._cpu_s()
-                run()
-                times.append((self._cpu_s() - began) * 1_000)
-        return [statistics.median(times[WARM:]) for times in cpu]
-
-    def _cpu_s(self) -> float:
-        """Of this thread, and of the server's process that works for it if that is on this machine."""
-        if self.backend is None:
-            return time.thread_time()
-        return time.thread_time() + int(self.backend.read_text().split()[0]) / 1e9
-
     def by_hand(self, asked: Asked) -> list[dict[str, Any]]:
         column = listing.SORTS[asked.sort].column
         order = "DESC" if asked.descending else "ASC"
@@ -303,22 +232,19 @@ HEADINGS = ("query", "sort", "total", "first", "p99", "clock", "100th", "p99", "
 
 def measure(database: Database, rounds: int) -> None:
     """Print the tables."""
-    lists = Lists(database, rounds)
+    lists, watch = Lists(database), Stopwatch(database, rounds)
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
     table = Table(title=f"lists, {kind}, ms of CPU: p50 and p99; p99 by the clock")
     for heading in (*HEADINGS, ""):
         table.add_column(heading, justify="left" if heading in ("query", "sort") else "right", no_wrap=True)
     for asked in LISTS:
         found, requests = lists.full(asked, None)
-        first = lists.times(lambda asked=asked: lists.page(asked, None))
-        cursor = lists.hundredth(asked)
-        later = lists.times(lambda asked=asked, cursor=cursor: lists.page(asked, cursor))
+        first = watch.times(partial(lists.page, asked, None))
+        later = watch.times(partial(lists.page, asked, lists.hundredth(asked)))
         ratio = hand = None
         if asked.sql is not None:
-            ours, hand = lists.in_turn(
-                lambda asked=asked: lists.page(asked, None), lambda asked=asked: lists.by_hand(asked)
-            )
-            ratio = ours / hand
+            ours, by_hand = watch.in_turn(partial(lists.page, asked, None), partial(lists.by_hand, asked))
+            hand, ratio = by_hand.p50, ours.p50 / by_hand.p50
         Console(stderr=True).print(f"{asked.query}: {first.p50:.2f} {later.p50:.2f} ms")
         table.add_row(
             asked.query or "(all)",
@@ -328,22 +254,15 @@ def measure(database: Database, rounds: int) -> None:
             str(requests),
             "" if hand is None else f"{hand:.2f}",
             "" if ratio is None else f"{ratio:.2f}",
-            _verdict(GOAL_MS, first, later) if ratio is None or ratio <= RATIO else "MISSED",
+            verdict(GOAL_MS, first, later) if ratio is None or ratio <= RATIO else "MISSED",
         )
     Console(width=200).print(table)
-    took = lists.times(lambda: fleet_queries.statistics(lists.views, PRODUCT))
+    took = watch.times(partial(fleet_queries.statistics, lists.views, PRODUCT))
     Console(width=200).print(
         f"counters of the five questions: p50 {took.p50:.2f} ms, p99 {took.p99:.2f} ms, by the clock "
-        f"{took.clock_p99:.2f} ms {_verdict(QUESTIONS_MS, took)}"
+        f"{took.clock_p99:.2f} ms {verdict(QUESTIONS_MS, took)}"
     )
     Console().print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
-
-
-def _verdict(goal_ms: float, *times: Times) -> str:
-    """Of p99. The clock also counts what others do on the machine, and what is waited for."""
-    if any(one.p99 > goal_ms for one in times):
-        return "MISSED"
-    return "met" if all(one.clock_p99 <= goal_ms for one in times) else "met, not by the clock"
 
 
 def main() -> None:
