@@ -158,10 +158,11 @@ class _Search:
 
     def _handful(self, seeks: Sequence[Seek]) -> Found | None:
         """What fits among the devices of an owner, of an ID or a name, which are hardly ever more than a handful."""
-        named = [seek for seek in seeks if seek.by_id and seek.conditions and self._may_be_few(seek)]
-        if not named or named[0].conditions is None:
+        named = [seek for seek in seeks if isinstance(seek.part, Term) and seek.part.field in ("owner", "id", "name")]
+        conditions = next((seek.conditions for seek in named if seek.by_id and self._may_be_few(seek)), None)
+        if conditions is None:
             return None
-        source = f"{self._fleet} WHERE " + named[0].conditions + f" LIMIT {HANDFUL + 1}"
+        source = f"{self._fleet} WHERE " + conditions + f" LIMIT {HANDFUL + 1}"
         rows = self._rows.of(self._connection, source)
         if len(rows) > HANDFUL:
             return None
