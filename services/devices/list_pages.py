@@ -48,7 +48,7 @@ WITHIN = 15_000
 """Entries of an index that are searched for a part of a name or an ID."""
 GLANCE = Bound(1_000, 10_000)
 """Of a first look, in case many devices fit; a walk goes on from there."""
-NEAR = Bound(2_000, 20_000)
+NEAR = Bound(2_000, 15_000)
 FAR = Bound(20_000, 60_000)
 """Of a page by number behind the first, which has to pass those before it."""
 SOON = 500
