@@ -233,13 +233,13 @@ def _rows(
     if until is not None:
         wanted.append(Sql("at < ?", (micros(until),)))
     query = select("at, counts", views.table(ERRORS).name, *wanted, end=" ORDER BY at")
-    return [(moment(at), read_counts(text)) for at, text in execute(connection, query)]
+    return [(moment(at), read_counts(text)) for at, text in execute(connection, query).all()]
 
 
 def _reporting(views: WorkerViews, connection: sa.Connection, product_id: int) -> Mapping[int | None, int]:
     """How many devices of the product report each version."""
     query = select("item, n", views.counts(FLEET).name, equal("scope", versions_scope(product_id)))
-    return {int(item): number for item, number in execute(connection, query)}
+    return {int(item): number for item, number in execute(connection, query).all()}
 
 
 def _steps(stretch: Stretch, begin: datetime, end: datetime) -> Iterator[datetime]:

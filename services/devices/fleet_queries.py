@@ -114,7 +114,7 @@ def read_statistics(views: WorkerViews, connection: sa.Connection, product_id: i
     """The same, as this connection sees them."""
     scopes = (devices_scope(product_id), versions_scope(product_id))
     query = select("scope, item, n", views.counts(FLEET).name, one_of("scope", scopes))
-    found = {(scope, item): n for scope, item, n in execute(connection, query)}
+    found = {(scope, item): n for scope, item, n in execute(connection, query).all()}
     devices = {
         name: found.get((devices_scope(product_id), name), 0)
         for name in ("total", "online", "quarantined", "development")

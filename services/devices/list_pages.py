@@ -203,7 +203,7 @@ class _Search:
         query, *others = counted
         for other in others:
             query = query + " UNION ALL " + other
-        return [size for _, size in sorted(tuple(row) for row in execute(self._connection, query))]
+        return [size for _, size in sorted(tuple(row) for row in execute(self._connection, query).all())]
 
     def _among(self, seek: Seek, *, is_known: bool) -> Found | None:
         """Everything that fits among the devices of a seek; None if they are not few, unless that is known."""
@@ -374,7 +374,9 @@ class _Search:
         is_moment = sort.kind is datetime
         return self._order.ordered(
             {"device_id": device_id, sort.column: moment(value) if is_moment and value is not None else value}
-            for device_id, value in execute(self._connection, select(f"device_id, {sort.column}", self._fleet, among))
+            for device_id, value in execute(
+                self._connection, select(f"device_id, {sort.column}", self._fleet, among)
+            ).all()
         )
 
     def _looked(self, way: Way) -> Sql:

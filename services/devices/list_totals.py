@@ -86,7 +86,7 @@ def counters(views: WorkerViews, connection: sa.Connection, product_id: int, exp
         wanted.append(all_of([equal("scope", groups), one_of("item", names)]))
     query = select("scope, item, n", views.counts(FLEET).name, any_of(wanted))
     found: dict[str, dict[str, int]] = {devices: {}, states: {}, groups: {}}
-    for scope, item, number in execute(connection, query):
+    for scope, item, number in execute(connection, query).all():
         found[scope][item] = number
     return Counters(found[devices].get("total", 0), found[devices], found[states], found[groups])
 

@@ -188,7 +188,7 @@ def _rows(
     """The counts of these days, or of all that are kept."""
     its_own = (equal("product_id", product_id), equal("who", who), *between("at", first, last))
     query = select(", ".join(("at", *COUNTS)), views.table(USAGE).name, *its_own)
-    return {moment(at): dict(zip(COUNTS, counts, strict=True)) for at, *counts in execute(connection, query)}
+    return {moment(at): dict(zip(COUNTS, counts, strict=True)) for at, *counts in execute(connection, query).all()}
 
 
 def _sums(

@@ -96,7 +96,7 @@ class Rows:
         if self._is_packed:
             packed = select(f"json_group_array(json_array({columns}))", select(columns, source).named("found"))
             return [self._row(one) for one in msgspec.json.decode(execute(connection, packed).scalar_one())]
-        return [self._row(one) for one in execute(connection, select(columns, source))]
+        return [self._row(one) for one in execute(connection, select(columns, source)).all()]
 
     def _row(self, values: Sequence[Any]) -> Row:
         """Of values as the database keeps them."""
