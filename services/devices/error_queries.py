@@ -4,11 +4,13 @@ compares with the others. Reads views only, rows of a bounded number each time."
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from services.devices.errors import DEVICE_DAY, DEVICE_ERRORS, ERRORS, STRETCHES, UPDATE, Stretch, counted
@@ -17,6 +19,8 @@ from shared.bus.providers import WorkerViews
 from shared.errors import Refused
 from shared.ids import device_id
 from shared.projections.past_moments import parse
+from shared.projections.sql import Sql, equal, execute, select
+from shared.projections.tables import micros, moment
 from shared.projections.view import Row
 from shared.times import iso
 
@@ -26,6 +30,8 @@ MAX_PER_PAGE = 100
 DEFAULT_SPAN = {"hour": timedelta(days=1), "day": timedelta(days=30), "ten_minutes": timedelta(hours=3)}
 SHARP = timedelta(days=2)
 """So far back stretches of ten minutes reach."""
+KEPT = 400
+"""Rows that need not be read anew, of some 40 kB at most."""
 
 
 def error_rates(
@@ -41,8 +47,8 @@ def error_rates(
     begin = max(stretch.begin(moment), stretch.oldest(now))
     errors: Counter[bool] = Counter()
     with views.read() as connection:
-        for row in _rows(views, connection, word, product_id, begin, None):
-            for ran, kind, number in counted(row["counts"]):
+        for _, counts in _rows(views, connection, word, product_id, begin, None):
+            for ran, kind, number in counts.items:
                 if not kind.startswith(UPDATE):
                     errors[ran == version] += number
         devices = _reporting(views, connection, product_id)
@@ -97,6 +103,36 @@ def errors(
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What a stretch has: version, kind and number of each item, and their sums."""
+
+    items: tuple[tuple[int | None, str, int], ...]
+    kinds: Mapping[str, int]
+    versions: Mapping[int | None, int]
+    total: int
+
+    @classmethod
+    def of(cls, items: Iterable[tuple[int | None, str, int]]) -> Counts:
+        """With the sums of these."""
+        kinds, versions, found = Counter[str](), Counter[int | None](), tuple(items)
+        for version, kind, number in found:
+            kinds[kind] += number
+            versions[version] += number
+        return cls(found, kinds, versions, kinds.total())
+
+    def only(self, kind: str | None, version: int | None) -> Counts:
+        """Those of a kind and a version, as far as these are said."""
+        return Counts.of(item for item in self.items if kind in (None, item[1]) and version in (None, item[0]))
+
+
+@lru_cache(maxsize=KEPT)
+def read_counts(text: str) -> Counts:
+    """As a row has them. What is over does not change, and is asked for again and again: for the first screen of a
+    product, thirty days of it."""
+    return Counts.of(counted(msgspec.json.decode(text)))
+
+
+@dataclass(frozen=True, slots=True)
 class Added:
     """Errors of some time, by kind, by version, and by stretch."""
 
@@ -116,36 +152,25 @@ def added(
     version: int | None = None,
 ) -> Added:
     """The sums of a product's errors of this kind and on this version, or of all."""
-    sums, course = Counter[str](), Counter[datetime]()
+    kinds, versions, course = Counter[str](), Counter[int | None](), Counter[datetime]()
     everything = kind is None and version is None
-    for row in _rows(views, connection, word, product_id, since, until):
-        counts = row["counts"]
-        if not everything:
-            counts = _only(counts, kind, version)
-        sums.update(counts)
-        course[row["at"]] = sum(counts.values())
-    kinds, versions = Counter[str](), Counter[int | None]()
-    for ran, what, number in counted(sums):
-        kinds[what] += number
-        versions[ran] += number
+    for at, counts in _rows(views, connection, word, product_id, since, until):
+        some = counts if everything else counts.only(kind, version)
+        for what, number in some.kinds.items():
+            kinds[what] += number
+        for ran, number in some.versions.items():
+            versions[ran] += number
+        course[at] = some.total
     return Added(kinds, versions, course)
-
-
-def _only(counts: Mapping[str, int], kind: str | None, version: int | None) -> dict[str, int]:
-    some = zip(counts.items(), counted(counts), strict=True)
-    return {item: number for (item, number), (ran, what, _) in some if kind in (None, what) and version in (None, ran)}
 
 
 def daily(views: WorkerViews, connection: sa.Connection, product_id: int, since: datetime) -> list[dict[str, Any]]:
     """Each kind, version and day with its number, the newest day first."""
-    stretch = STRETCHES["day"]
-    rows = sorted(
-        _rows(views, connection, "day", product_id, stretch.begin(since), None), key=lambda row: row["at"], reverse=True
-    )
+    rows = _rows(views, connection, "day", product_id, STRETCHES["day"].begin(since), None)
     return [
-        {"kind": kind, "version": version, "day": day_of(row["at"]), "count": number}
-        for row in rows
-        for version, kind, number in counted(row["counts"])
+        {"kind": kind, "version": version, "day": day, "count": number}
+        for day, counts in [(day_of(at), counts) for at, counts in reversed(rows)]
+        for version, kind, number in counts.items
     ]
 
 
@@ -202,20 +227,19 @@ def _rows(
     product_id: int,
     since: datetime,
     until: datetime | None,
-) -> Iterator[Row]:
-    table = views.table(ERRORS)
-    its_own = (table.c.product_id == product_id, table.c.stretch == word, table.c.at >= since)
-    query = sa.select(table.c.at, table.c.counts).where(*its_own)
+) -> list[tuple[datetime, Counts]]:
+    """The beginnings of stretches, in their order, and what was counted in each."""
+    wanted = [equal("product_id", product_id), equal("stretch", word), Sql("at >= ?", (micros(since),))]
     if until is not None:
-        query = query.where(table.c.at < until)
-    return (dict(row) for row in connection.execute(query.order_by(table.c.at)).mappings())
+        wanted.append(Sql("at < ?", (micros(until),)))
+    query = select("at, counts", views.table(ERRORS).name, *wanted, end=" ORDER BY at")
+    return [(moment(at), read_counts(text)) for at, text in execute(connection, query).all()]
 
 
 def _reporting(views: WorkerViews, connection: sa.Connection, product_id: int) -> Mapping[int | None, int]:
     """How many devices of the product report each version."""
-    counts = views.counts(FLEET)
-    query = sa.select(counts.c.item, counts.c.n).where(counts.c.scope == versions_scope(product_id))
-    return {int(item): number for item, number in connection.execute(query)}
+    query = select("item, n", views.counts(FLEET).name, equal("scope", versions_scope(product_id)))
+    return {int(item): number for item, number in execute(connection, query).all()}
 
 
 def _steps(stretch: Stretch, begin: datetime, end: datetime) -> Iterator[datetime]:

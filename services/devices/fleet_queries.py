@@ -19,6 +19,7 @@ from services.devices.misbehaviours import MISBEHAVIOURS
 from services.devices.products import PRODUCTS
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound
+from shared.projections.sql import execute, one_of, select
 from shared.projections.view import Row, View
 
 Owners = Callable[[list[str]], Mapping[str, Mapping[str, Any]]]
@@ -31,7 +32,7 @@ def list_devices(views: WorkerViews, query: Listing, owners: Owners) -> dict[str
     """A page of device objects with its ``meta``, and the customers whose devices are in it."""
     with views.read() as connection:
         found = list_pages.find(views, connection, query)
-        product = _product(views, connection, query.product_id)
+        product = _row(views, connection, PRODUCTS, query.product_id)
     meta = {
         "page": query.page,
         "per_page": query.per_page,
@@ -69,8 +70,8 @@ def get_device(views: WorkerViews, product_id: int, text: object, owners: Owners
     """One member, with what lists leave out. Raises ``NotFound``."""
     with views.read() as connection:
         row = _member(views, connection, product_id, text)
-        product = _product(views, connection, product_id)
-        details = _of_device(views, connection, DETAILS, row["device_id"])
+        product = _row(views, connection, PRODUCTS, product_id)
+        details = _row(views, connection, DETAILS, row["device_id"])
     owner_id = row["owner_id"]
     owner = None if owner_id is None else owners([owner_id]).get(owner_id)
     return device_object(row, product, details, owner)
@@ -80,14 +81,14 @@ def get_attributes(views: WorkerViews, product_id: int, text: object) -> dict[st
     """A member's attributes, reported and desired. Raises ``NotFound``."""
     with views.read() as connection:
         row = _member(views, connection, product_id, text)
-        return attributes_object(_of_device(views, connection, ATTRIBUTES, row["device_id"]))
+        return attributes_object(_row(views, connection, ATTRIBUTES, row["device_id"]))
 
 
 def list_misbehaviours(views: WorkerViews, product_id: int, text: object) -> list[dict[str, Any]]:
     """The last times that a member broke its protocol, the newest first. Raises ``NotFound``."""
     with views.read() as connection:
         row = _member(views, connection, product_id, text)
-        found = _of_device(views, connection, MISBEHAVIOURS, row["device_id"])
+        found = _row(views, connection, MISBEHAVIOURS, row["device_id"])
     return list(found["newest"]) if found else []
 
 
@@ -111,10 +112,9 @@ def statistics(views: WorkerViews, product_id: int) -> dict[str, Any]:
 
 def read_statistics(views: WorkerViews, connection: sa.Connection, product_id: int) -> dict[str, Any]:
     """The same, as this connection sees them."""
-    counts = views.counts(FLEET)
     scopes = (devices_scope(product_id), versions_scope(product_id))
-    query = sa.select(counts.c.scope, counts.c.item, counts.c.n).where(counts.c.scope.in_(scopes))
-    found = {(scope, item): n for scope, item, n in connection.execute(query)}
+    query = select("scope, item, n", views.counts(FLEET).name, one_of("scope", scopes))
+    found = {(scope, item): n for scope, item, n in execute(connection, query).all()}
     devices = {
         name: found.get((devices_scope(product_id), name), 0)
         for name in ("total", "online", "quarantined", "development")
@@ -125,21 +125,11 @@ def read_statistics(views: WorkerViews, connection: sa.Connection, product_id: i
 
 
 def _member(views: WorkerViews, connection: sa.Connection, product_id: int, text: object) -> Row:
-    fleet = views.table(FLEET)
-    query = sa.select(fleet).where(fleet.c.device_id == known_id(text), fleet.c.product_id == product_id)
-    row = connection.execute(query).mappings().one_or_none()
-    if row is None:
+    row = _row(views, connection, FLEET, known_id(text))
+    if row is None or row["product_id"] != product_id:
         raise NotFound(NOT_A_MEMBER)
-    return dict(row)
+    return row
 
 
-def _of_device(views: WorkerViews, connection: sa.Connection, view: View, device_id: str) -> Row | None:
-    table = views.table(view)
-    row = connection.execute(sa.select(table).where(table.c.device_id == device_id)).mappings().one_or_none()
-    return None if row is None else dict(row)
-
-
-def _product(views: WorkerViews, connection: sa.Connection, product_id: int) -> Row | None:
-    products = views.table(PRODUCTS)
-    row = connection.execute(sa.select(products).where(products.c.product_id == product_id)).mappings().one_or_none()
-    return None if row is None else dict(row)
+def _row(views: WorkerViews, connection: sa.Connection, view: View, key: str | int) -> Row | None:
+    return views.rows(view).load(connection, [(key,)]).get((key,))

@@ -4,27 +4,30 @@ Nothing here scans a fleet. Where an index finds few devices for a part of what 
 the answer is exact, and so is its total. Else the order that was asked for is walked from the cursor on, past a bounded
 number of devices: where so few of them fit that the page does not get full, the answer has what was found and a cursor
 to go on with. Its total then comes from counters, as an upper bound, unless they know better.
+
+Most pages are two statements: the counters, and one that finds the devices and loads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
 from services.devices.fleet import COVERED, FLEET
+from services.devices.list_order import Order
 from services.devices.list_ranges import Range, range_of
-from services.devices.list_seeks import Seek, Seeks, inside
+from services.devices.list_seeks import Seek, Seeks
 from services.devices.list_totals import Counters, counters
 from services.devices.listing import Cursor, Listing
-from services.devices.query_sql import Condition, Conditions, columns_of
-from services.devices.query_terms import EVERYTHING, AllOf, Expression, Term, conjuncts
+from services.devices.query_sql import Conditions, columns_of, is_membership
+from services.devices.query_terms import EVERYTHING, FIELDS, AllOf, Expression, Term, conjuncts, holds, terms
 from shared.bus.providers import WorkerViews
 from shared.errors import Refused
-from shared.projections.tables import micros, moment, once, says
+from shared.projections.sql import Sql, all_of, between, equal, execute, select
+from shared.projections.tables import moment
 from shared.projections.view import Row
 
 
@@ -37,19 +40,21 @@ class Bound:
     entries: int
 
 
+HANDFUL = 100
+"""Devices that are all loaded."""
 FEW = 2_000
 """Devices of a part of an expression that are all looked at."""
 WITHIN = 15_000
 """Entries of an index that are searched for a part of a name or an ID."""
-GLANCE = Bound(300, 3_000)
-"""Of a first look, in case many devices fit."""
-NEAR = Bound(2_000, 30_000)
+GLANCE = Bound(1_000, 10_000)
+"""Of a first look, in case many devices fit; a walk goes on from there."""
+NEAR = Bound(2_000, 15_000)
 FAR = Bound(20_000, 60_000)
 """Of a page by number behind the first, which has to pass those before it."""
+SOON = 500
+"""Devices that PostgreSQL looks at in less time than their entries and those that fit."""
 SKIPPED = 100_000
 """Devices of a list without conditions that a page by number may skip; behind them there are cursors."""
-CHUNK = 100
-"""Of the devices of a seek that are walked by ID, at first; each further look is at twice as many."""
 TOO_FAR = "page: is too far to be counted to; go on from an earlier page with after, its meta.next."
 
 
@@ -65,63 +70,27 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A part of an order that one index has: by ``column`` and ID, ``between`` two values. ``inside`` are conditions of
-    that index; ``rest`` is what has to be asked of each device."""
+class Way:
+    """So many devices at most as an index has them: by ``column`` and ID. ``source`` is FROM and WHERE of them,
+    ``columns`` what the index or the device is asked for, ``rest`` what has to be true of each. ``is_covered``: the
+    index has all that is asked for, but for groups, of which their members tell; ``joined``: the device is asked that
+    has this ID."""
 
     column: str
-    inside: tuple[Condition, ...]
-    between: Range
+    columns: tuple[str, ...]
+    source: Sql
     rest: Expression
-
-    @property
-    def is_covered(self) -> bool:
-        """Whether the index has all that is asked for."""
-        also = COVERED if self.column in ("connected_at", "last_heard_at") else ()
-        return columns_of(self.rest) <= {"device_id", self.column, *also}
-
-
-@dataclass(slots=True)
-class Walked:
-    """What a walk has found so far, and where it stopped; None: at the end."""
-
-    keys: list[Cursor] = field(default_factory=list)
-    stopped: Cursor | None = None
+    most: int
+    is_covered: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
-    """Compiled SQL, with the names of its values in their order, and those that are always the same. Making one anew
-    would take more than the answer of most."""
+class Walked:
+    """What a walk has found, and where it stopped; None: at the end, or at the last of the page."""
 
-    text: str
-    names: tuple[str, ...]
-    constants: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, query: sa.Select[Any], dialect: sa.Dialect) -> Statement:
-        """That of a query without lists of values."""
-        compiled = query.compile(dialect=dialect)
-        constants = {name: _stored(value) for name, value in compiled.params.items()}
-        return cls(str(compiled), tuple(compiled.positiontup or ()), constants)
-
-    def run(
-        self, connection: sa.Connection, cursor: Cursor | None, values: Mapping[str, Any] | None = None
-    ) -> Sequence[sa.Row[Any]]:
-        """The rows, values in them as the database keeps them."""
-        given = {**self.constants, **(values or {})}
-        if cursor is not None:
-            given |= {"cursor_value": _stored(cursor.value), "cursor_id": cursor.device_id}
-        return connection.exec_driver_sql(self.text, tuple(given[name] for name in self.names)).all()
-
-
-def _stored(value: Any) -> Any:
-    return micros(value) if isinstance(value, datetime) else value
-
-
-KEPT = 500
-_STATEMENTS: dict[tuple[Any, ...], Statement] = {}
-"""Of walks that were asked for lately: the same lists are looked at again and again, page by page."""
+    rows: list[Row]
+    stopped: Cursor | None
 
 
 def find(views: WorkerViews, connection: sa.Connection, listing: Listing) -> Found:
@@ -134,113 +103,162 @@ class _Search:
 
     def __init__(self, views: WorkerViews, connection: sa.Connection, listing: Listing) -> None:
         self._connection = connection
+        self._is_sqlite = connection.dialect.name == "sqlite"
         self._listing = listing
-        self._fleet = views.table(FLEET)
-        self._load = views.rows(FLEET).load
-        self._where = Conditions(views.members(FLEET), listing.product_id).of
-        self._seeks = Seeks(views, listing.product_id)
+        self._order = Order(listing)
+        self._fleet = views.table(FLEET).name
+        self._rows = views.rows(FLEET)
+        self._conditions = Conditions(views, connection, listing.product_id)
+        self._seeks = Seeks(views, self._conditions, listing.product_id)
         self._counters: Counters = counters(views, connection, listing.product_id, listing.expression)
-        self._wanted = listing.per_page + 1
         self._skipped = 0 if listing.cursor else (listing.page - 1) * listing.per_page
+        self._wanted = listing.per_page + 1
 
     def page(self) -> Found:
         listing = self._listing
         if listing.expression == EVERYTHING and not listing.sort.some:
             return self._plain()
-        if self._is_worth_a_glance():
-            glanced = self._along(self._stretches(), GLANCE)
-            if len(glanced.keys) == self._wanted + self._skipped:
-                return self._found(glanced)
         seeks = self._seeks.of(listing.expression)
-        few = self._few(seeks)
-        if few is not None:
-            return self._among(few)
-        return self._walk(seeks, FAR if self._skipped else NEAR)
+        direct = [seek for seek in seeks if seek.within is None]
+        tries_first = any(map(self._may_be_few, direct))
+        found = self._handful(direct) or self._among_few(direct) if tries_first else None
+        if found is not None:
+            return found
+        way = next(self._ways(listing.cursor, GLANCE))
+        glanced = self._step(way, self._skipped + self._wanted) if self._is_worth_a_glance(way) else None
+        if glanced is not None and len(glanced) == self._skipped + self._wanted:
+            return self._found(Walked(glanced, None))
+        found = self._among_few([seek for seek in seeks if seek.within or not tries_first])
+        if found is not None:
+            return found
+        return self._walk(seeks, way, glanced)
 
-    def _is_worth_a_glance(self) -> bool:
+    def _may_be_few(self, seek: Seek) -> bool:
+        """Whether nobody knows how many devices it finds; what is a part of the order is walked to its end."""
+        of_order = isinstance(seek.part, Term) and FIELDS[seek.part.field].column == self._listing.sort.column
+        return not of_order and self._counters.exactly(seek.part) is None
+
+    def _is_worth_a_glance(self, way: Way) -> bool:
         """Whether so many devices may fit that the first of the order fill the page; of few all are looked at, so that
         their total is exact."""
-        counters, stretch = self._counters, next(self._stretches())
+        counters = self._counters
         if counters.total <= FEW and counters.exactly(self._listing.expression) is None:
             return False
-        most = GLANCE.entries if stretch.is_covered else GLANCE.devices
-        return counters.at_most(self._listing.expression) * most >= counters.total * self._wanted
+        return counters.likely(self._listing.expression) * way.most >= counters.total * self._wanted
 
     def _plain(self) -> Found:
         """All devices in the order of an index."""
-        listing, fleet = self._listing, self._fleet
         if self._skipped > SKIPPED and self._counters.total > SKIPPED:
             raise Refused("invalid_request", TOO_FAR)
-        name = f"list by {listing.sort.column} {listing.descending} {listing.cursor is not None}"
-        statement = once(fleet, self._connection.dialect, name, self._plain_statement)
-        page = {"product_id": listing.product_id, "most": self._wanted, "skipped": self._skipped}
-        found = statement.run(self._connection, listing.cursor, page)
-        keys = [self._key(self._plain_value(value), device_id) for device_id, value in found]
-        more = keys[listing.per_page - 1] if len(keys) > listing.per_page else None
-        rows = self._of(keys[: listing.per_page])
-        return Found(rows, self._counters.total, True, listing.encode(more) if more else None)
+        column, cursor = self._listing.sort.column, self._listing.cursor
+        way = self._stretch(cursor, column, EVERYTHING, Range(), Bound(self._wanted, self._wanted))
+        return self._page(self._load(way, f" LIMIT {self._wanted} OFFSET {self._skipped}"), self._counters.total)
 
-    def _plain_statement(self) -> Statement:
-        """The query for all devices, which differs from product to product and page to page in its values alone."""
-        fleet, column = self._fleet, self._listing.sort.column
-        query = sa.select(fleet.c.device_id, fleet.c[column])
-        query = query.where(fleet.c.product_id == sa.bindparam("product_id"), *self._from_cursor(fleet.c, column))
-        query = query.order_by(*self._order(fleet.c, column))
-        query = query.limit(sa.bindparam("most")).offset(sa.bindparam("skipped"))
-        return Statement.of(query, self._connection.dialect)
+    # among few devices
 
-    def _few(self, seeks: Sequence[Seek]) -> Seek | None:
-        """The seek with the fewest devices, if those are few."""
-        if self._counters.total <= FEW:
-            return self._seeks.everything()
-        seeks = [seek for seek in self._affordable(seeks) if (self._counters.exactly(seek.part) or 0) <= FEW]
-        if not seeks:
+    def _handful(self, seeks: Sequence[Seek]) -> Found | None:
+        """What fits among the devices of an owner, of an ID or a name, which are hardly ever more than a handful."""
+        named = [seek for seek in seeks if isinstance(seek.part, Term) and seek.part.field in ("owner", "id", "name")]
+        conditions = next((seek.conditions for seek in named if seek.by_id and self._may_be_few(seek)), None)
+        if conditions is None:
             return None
-        sizes = [_size(seek.source, FEW + 1) for seek in seeks]
-        size, number = min(
-            (size, number) for number, size in enumerate(self._connection.execute(sa.select(*sizes)).one())
-        )
-        return seeks[number] if size <= FEW else None
+        source = f"{self._fleet} WHERE " + conditions + f" LIMIT {HANDFUL + 1}"
+        rows = self._rows.of(self._connection, source)
+        if len(rows) > HANDFUL:
+            return None
+        fitting = self._order.ordered(row for row in rows if holds(self._listing.expression, row))
+        cursor = self._listing.cursor
+        behind = [row for row in fitting if self._order.is_behind(row, cursor)] if cursor else fitting[self._skipped :]
+        return self._page(behind, len(fitting))
+
+    def _among_few(self, seeks: Sequence[Seek]) -> Found | None:
+        """What fits among the devices of the seek that has the fewest, if those are few."""
+        if self._counters.total <= FEW:
+            return self._among(self._seeks.everything(), is_known=True)
+        sizes = [(self._counters.exactly(seek.part), seek) for seek in self._affordable(seeks)]
+        few = [(size, seek) for size, seek in sizes if size is None or size <= FEW]
+        unknown = [seek for size, seek in few if size is None]
+        if len(few) > 1 and unknown:
+            counted = self._sizes([seek.source.named("a") for seek in unknown], FEW + 1)
+            known = [(size, seek) for size, seek in few if size is not None]
+            few = [*known, *((size, seek) for size, seek in zip(counted, unknown, strict=True) if size <= FEW)]
+        if not few:
+            return None
+        size, seek = min(few, key=lambda one: one[0] or 0)
+        return self._among(seek, is_known=size is not None)
 
     def _affordable(self, seeks: Sequence[Seek]) -> Sequence[Seek]:
         """Those that need not look at more entries of an index than ``WITHIN``."""
-        searched = [seek for seek in seeks if seek.within is not None]
-        if not searched or self._counters.total <= WITHIN:
+        if self._counters.total <= WITHIN:
             return seeks
-        sizes = [_size(seek.within, WITHIN + 1) for seek in searched if seek.within is not None]
-        counted = dict(zip(map(id, searched), self._connection.execute(sa.select(*sizes)).one(), strict=True))
-        return [seek for seek in seeks if counted.get(id(seek), 0) <= WITHIN]
+        seeks = [seek for seek in seeks if seek.within is None or seek.within != self._seeks.everything().sources[0]]
+        searched = [seek.within for seek in seeks if seek.within is not None]
+        counted = iter(self._sizes(searched, WITHIN + 1) if searched else ())
+        return [seek for seek in seeks if seek.within is None or next(counted) <= WITHIN]
 
-    def _among(self, seek: Seek) -> Found:
-        """Everything that fits among few devices, sorted here."""
-        fleet, listing = self._fleet, self._listing
-        query = sa.select(fleet.c.device_id, fleet.c[listing.sort.column].label("value")).where(
-            fleet.c.device_id.in_(seek.source),
-            fleet.c.product_id + 0 == listing.product_id,  # so that no index of the product is taken
-            self._where(fleet.c, listing.expression),
-        )
-        found = [self._key(value, device_id) for device_id, value in self._connection.execute(query).all()]
-        ordered = [key for part in self._parts(found) for key in sorted(part, key=_place, reverse=listing.descending)]
-        rest = [key for key in ordered if self._is_behind(key)] if listing.cursor else ordered[self._skipped :]
-        more = rest[listing.per_page - 1] if len(rest) > listing.per_page else None
-        return Found(self._of(rest[: listing.per_page]), len(found), True, listing.encode(more) if more else None)
+    def _sizes(self, sources: Sequence[Sql], most: int) -> Sequence[int]:
+        """How many rows each of these has, counted up to a bound; as they are behind FROM."""
+        bounded = [select("1", source, end=f" LIMIT {most}").named("b") for source in sources]
+        counted = [select(f"{number}, count(*)", one) for number, one in enumerate(bounded)]
+        query, *others = counted
+        for other in others:
+            query = query + " UNION ALL " + other
+        return [size for _, size in sorted(tuple(row) for row in execute(self._connection, query).all())]
 
-    def _parts(self, keys: Sequence[Cursor]) -> tuple[list[Cursor], list[Cursor]]:
-        """Those that have what is sorted by, and those that have not."""
-        return [key for key in keys if key.value is not None], [key for key in keys if key.value is None]
+    def _among(self, seek: Seek, *, is_known: bool) -> Found | None:
+        """Everything that fits among the devices of a seek; None if they are not few, unless that is known."""
+        cursor = self._listing.cursor
+        behind = (self._order.behind_all(cursor),) if cursor else ()
+        end = f"{self._order.by_all()} LIMIT {self._wanted} OFFSET {self._skipped}"
+        page = ", page AS (" + select("device_id", "few", *behind, end=end) + ") "
+        also = ("(SELECT count(*) FROM few)", *(() if is_known else ("(SELECT count(*) FROM those)",)))
+        before = self._few(seek, is_known=is_known) + page
+        rows, (total, *sizes) = self._rows.chosen(self._connection, Sql("page AS wanted"), before=before, also=also)
+        if any(size > FEW for size in sizes):
+            return None
+        return self._page(self._order.ordered(rows), total)
 
-    def _is_behind(self, key: Cursor) -> bool:
-        cursor, listing = self._listing.cursor, self._listing
-        if cursor is None or (cursor.value is None) is not (key.value is None):
-            return cursor is None or key.value is None
-        return _place(key) < _place(cursor) if listing.descending else _place(key) > _place(cursor)
+    def _few(self, seek: Seek, *, is_known: bool) -> Sql:
+        """WITH ``few``, those that fit by ID and value; and, if it is not known how many they are among, ``those``."""
+        fleet, columns = self._fleet, f"device_id, {self._listing.sort.column} AS value"
+        fits = self._conditions.of(fleet, self._listing.expression)
+        if is_known and not self._is_sqlite and seek.conditions is not None:
+            return "WITH few AS MATERIALIZED (" + select(columns, fleet, seek.conditions, fits) + ")"
+        its_own = equal("product_id + 0", self._listing.product_id)  # so that no index of it is taken
+        if is_known:
+            among = "device_id IN (" + seek.source + ")"
+            return "WITH few AS MATERIALIZED (" + select(columns, fleet, among, its_own, fits) + ")"
+        those = select("device_id", seek.source.named("a"), end=f" LIMIT {FEW + 1}")
+        are_few = "(" + select("count(*)", "those") + f") <= {FEW}"
+        among = "device_id IN (" + select("device_id", "those", are_few) + ")"
+        few = select(columns, fleet, among, its_own, fits)
+        return "WITH those AS MATERIALIZED (" + those + "), few AS MATERIALIZED (" + few + ")"
 
-    def _walk(self, seeks: Sequence[Seek], most: Bound) -> Found:
-        listing = self._listing
-        in_order = [seek for seek in seeks if seek.by_id and listing.sort.column == "device_id"]
-        by_id = min(in_order, key=self._expected, default=None)
-        walked = self._through(by_id, most.devices) if by_id is not None else self._along(self._stretches(), most)
-        if walked.stopped is not None and self._skipped and len(walked.keys) < self._skipped:
+    def _page(self, rows: Sequence[Row], total: int) -> Found:
+        """One whose total is known; ``rows`` has one more if there is one."""
+        per_page = self._listing.per_page
+        more = self._order.place(rows[per_page - 1]) if len(rows) > per_page else None
+        return Found(rows[:per_page], total, True, self._listing.encode(more) if more else None)
+
+    # along an order
+
+    def _walk(self, seeks: Sequence[Seek], way: Way, glanced: list[Row] | None) -> Found:
+        """From the cursor on, or from where a glance has stopped."""
+        listing, most = self._listing, FAR if self._skipped else NEAR
+        by_id = [seek for seek in seeks if seek.by_id and listing.sort.column == "device_id"]
+        if by_id:
+            source = min(by_id, key=self._expected).sources[0]
+            walked = self._along([], iter((self._through(source, most.devices),)))
+        elif glanced is None:
+            walked = self._along([], self._ways(listing.cursor, most))
+        else:
+            stopped = self._last(way)
+            most = Bound(most.devices - GLANCE.devices, most.entries - GLANCE.entries)
+            ways = self._ways(stopped or listing.cursor, most)
+            if stopped is None:
+                next(ways)
+            walked = self._along(glanced, ways)
+        if walked.stopped is not None and self._skipped and len(walked.rows) < self._skipped:
             raise Refused("invalid_request", TOO_FAR)
         return self._found(walked)
 
@@ -251,171 +269,152 @@ class _Search:
 
     def _found(self, walked: Walked) -> Found:
         listing = self._listing
-        keys = walked.keys[self._skipped :]
-        more = keys[listing.per_page - 1] if len(keys) > listing.per_page else walked.stopped
+        rows = walked.rows[self._skipped :]
+        more = self._order.place(rows[listing.per_page - 1]) if len(rows) > listing.per_page else walked.stopped
         total = self._counters.exactly(listing.expression)
         if total is None and more is None and listing.cursor is None:
-            total = len(walked.keys)
-        found = self._of(keys[: listing.per_page])
+            total = len(walked.rows)
+        page = self._whole(rows[: listing.per_page])
         bound = self._counters.at_most(listing.expression) if total is None else total
-        return Found(found, bound, total is not None, listing.encode(more) if more else None)
+        return Found(page, bound, total is not None, listing.encode(more) if more else None)
 
-    # along an order
-
-    def _stretches(self) -> Iterator[Stretch]:
-        """From the cursor on."""
-        listing, fleet = self._listing, self._fleet
-        sort, cursor = listing.sort, listing.cursor
-        between = range_of(listing.expression, sort.column)
+    def _ways(self, start: Cursor | None, bound: Bound) -> Iterator[Way]:
+        """The parts of the order, each as one index has it, from a place on."""
+        listing = self._listing
+        sort, expression = listing.sort, listing.expression
+        known = range_of(expression, sort.column)
         if not sort.some:
-            yield Stretch(sort.column, (), between, listing.expression)
+            yield self._stretch(start, sort.column, expression, known, bound)
             return
-        if cursor is None or cursor.value is not None:
-            yield Stretch(sort.column, (says(fleet.c[sort.column]),), between, listing.expression)
+        if start is None or start.value is not None:
+            says = Sql(self._conditions.says(sort.column))
+            yield self._stretch(start, sort.column, expression, known, bound, says)
         word = "name" if sort.column == "name_key" else "last_heard"
-        yield Stretch("device_id", (), Range(), AllOf((*conjuncts(listing.expression), Term(word, "=", (None,)))))
+        rest = AllOf((*conjuncts(expression), Term(word, "=", (None,))))
+        yield self._stretch(start if start and start.value is None else None, "device_id", rest, Range(), bound)
 
-    def _along(self, stretches: Iterator[Stretch], bound: Bound) -> Walked:
-        walked = Walked()
-        for stretch in stretches:
-            most = bound.entries if stretch.is_covered else bound.devices
-            walked.keys += self._step(stretch, most, self._wanted + self._skipped - len(walked.keys))
-            if len(walked.keys) == self._wanted + self._skipped:
-                return walked
-            walked.stopped = self._last(self._looked(stretch, most), stretch, most)
-            if walked.stopped is not None:
-                return walked
-        return walked
+    def _stretch(
+        self, start: Cursor | None, column: str, rest: Expression, known: Range, bound: Bound, *says: Sql
+    ) -> Way:
+        """``says``: a condition of the index."""
+        conditions = [equal("product_id", self._listing.product_id), *says]
+        if start is not None:  # that is the bound on this side
+            conditions.append(self._order.behind(column, start))
+            known = replace(known, upper=None) if self._listing.descending else replace(known, lower=None)
+        conditions += between(column, known.lower, known.upper)
+        also = COVERED if column in ("connected_at", "last_heard_at") else ()
+        is_covered = columns_of(rest, by_members=True) <= {"device_id", column, *also}
+        if not self._is_sqlite and rest != EVERYTHING and self._is_soon_full(rest):
+            is_covered = False
+        names = {"device_id", column, self._listing.sort.column, *columns_of(rest, by_members=is_covered)}
+        most = min(bound.entries, self._probes(rest, bound)) if is_covered else bound.devices
+        source = f"{self._fleet} WHERE " + all_of(conditions)
+        return Way(column, tuple(sorted(names)), source, rest, most, is_covered)
 
-    def _step(self, stretch: Stretch, most: int, wanted: int) -> list[Cursor]:
-        """Where those stand that fit, so many at most."""
-        listing, cursor, dialect = self._listing, self._listing.cursor, self._connection.dialect
-        side = None if cursor is None else cursor.value is None
-        order = (listing.sort.column, listing.descending, side)
-        asked = (dialect.name, listing.product_id, stretch.column, stretch.between, stretch.rest, most, wanted, order)
-        statement = _STATEMENTS.get(asked)
-        if statement is None:
-            statement = Statement.of(self._fitting(self._looked(stretch, most), stretch, wanted), dialect)
-            if len(_STATEMENTS) >= KEPT:
-                _STATEMENTS.clear()
-            _STATEMENTS[asked] = statement
-        found = statement.run(self._connection, cursor)
-        return [self._key(self._plain_value(value), device_id) for device_id, value in found]
+    def _is_soon_full(self, rest: Expression) -> bool:
+        """Or of groups alone, whose members take longer to be looked up than PostgreSQL's devices."""
+        if all(map(is_membership, terms(rest))):
+            return True
+        if any(self._counters.exactly(part) is None for part in conjuncts(rest)):
+            return False
+        return self._counters.total * self._wanted <= self._counters.likely(rest) * SOON
 
-    def _plain_value(self, value: Any) -> Any:
-        """A value as the database keeps it, as the view has it."""
-        return moment(value) if self._listing.sort.kind is datetime and value is not None else value
+    def _probes(self, rest: Expression, bound: Bound) -> int:
+        """How many entries of an index make it that twice as many members of groups are looked up as devices may be
+        looked at."""
+        if not any(map(is_membership, terms(rest))):
+            return bound.entries
+        others = AllOf(tuple(part for part in conjuncts(rest) if not any(map(is_membership, terms(part)))))
+        share = self._counters.likely(others) / max(self._counters.total, 1)
+        return int(2 * bound.devices / share) if share else bound.entries
 
-    def _looked(self, stretch: Stretch, most: int) -> sa.Select[Any]:
-        """The next devices of a stretch, so many at most."""
-        fleet = self._fleet
-        names = {"device_id", stretch.column, self._listing.sort.column, *columns_of(stretch.rest)}
-        query = sa.select(*(fleet.c[name] for name in sorted(names)))
-        query = query.where(fleet.c.product_id == self._listing.product_id, *stretch.inside)
-        behind = self._from_cursor(fleet.c, stretch.column)
-        between = stretch.between
-        if behind:  # that is the bound on this side
-            between = replace(between, upper=None) if self._listing.descending else replace(between, lower=None)
-        query = query.where(*behind, *inside(fleet.c[stretch.column], between))
-        return query.order_by(*self._order(fleet.c, stretch.column)).limit(most)
-
-    def _fitting(self, looked: sa.Select[Any], stretch: Stretch, wanted: int) -> sa.Select[Any]:
-        """Those of them that fit, in their order; the walk ends where there are enough. SQLite gives them as the inner
-        query does, and would sort them all if it were asked to."""
-        inner = looked.subquery("looked")
-        query = sa.select(inner.c.device_id, inner.c[self._listing.sort.column].label("value"))
-        query = query.where(self._where(inner.c, stretch.rest)).limit(wanted)
-        if self._connection.dialect.name == "sqlite":
-            return query
-        return query.order_by(*self._order(inner.c, stretch.column))
-
-    def _last(self, looked: sa.Select[Any], stretch: Stretch, most: int) -> Cursor | None:
-        """The last of them, if there may be more behind it."""
-        fleet = self._fleet
-        last = looked.with_only_columns(fleet.c.device_id, fleet.c[stretch.column]).limit(1).offset(most - 1)
-        found = self._connection.execute(last).one_or_none()
-        if found is None:
-            return None
-        has_value = stretch.column == self._listing.sort.column
-        return Cursor(found[1] if has_value else None, found[0])
-
-    # through the devices of a seek, by ID
-
-    def _through(self, seek: Seek, most: int) -> Walked:
-        listing, walked = self._listing, Walked()
-        last = listing.cursor.device_id if listing.cursor else None
-        wanted, left, size = self._wanted + self._skipped, most, CHUNK
-        while left > 0:
-            size = min(size, left)
-            ids = self._next_of(seek, last, size)
-            walked.keys += [Cursor(device_id, device_id) for device_id in self._fitting_of(ids)]
-            if len(walked.keys) >= wanted:
-                del walked.keys[wanted:]
-                return walked
-            if len(ids) < size:
-                return walked
-            last, left, size = ids[-1], left - size, size * 2
-        walked.stopped = Cursor(last, last) if last is not None else None
-        return walked
-
-    def _next_of(self, seek: Seek, last: str | None, size: int) -> list[str]:
-        (source,) = seek.sources
-        column, descending = source.selected_columns[0], self._listing.descending
-        if last is not None:
-            source = source.where(column < last if descending else column > last)
-        found = self._connection.execute(source.order_by(column.desc() if descending else column).limit(size))
-        return list(found.scalars())
-
-    def _fitting_of(self, ids: Sequence[str]) -> list[str]:
-        fleet, listing = self._fleet, self._listing
-        query = sa.select(fleet.c.device_id).where(
-            fleet.c.device_id.in_(ids),
-            fleet.c.product_id + 0 == listing.product_id,
-            self._where(fleet.c, listing.expression),
-        )
-        return sorted(self._connection.execute(query).scalars(), reverse=listing.descending)
-
-    # what all have in common
-
-    def _order(self, columns: Any, column: str) -> list[sa.ColumnElement[Any]]:
-        names = ("device_id",) if column == "device_id" else (column, "device_id")
-        return [columns[name].desc() if self._listing.descending else columns[name].asc() for name in names]
-
-    def _from_cursor(self, columns: Any, column: str) -> list[Condition]:
+    def _through(self, source: Sql, most: int) -> Way:
+        """The devices of a seek, by ID."""
         cursor = self._listing.cursor
-        if cursor is None or (cursor.value is None and column != "device_id"):
-            return []
-        if cursor.value is not None and column != self._listing.sort.column:
-            return []  # the cursor is in the stretch before
-        value = sa.bindparam("cursor_value", cursor.value, columns[column].type)
-        return [self._behind(columns, column, value, sa.bindparam("cursor_id", cursor.device_id))]
+        if cursor is not None:
+            source = source + " AND " + self._order.behind("device_id", cursor)
+        return Way("device_id", ("device_id",), source, self._listing.expression, most, joined=True)
 
-    def _behind(self, columns: Any, column: str, value: Any, device_id: Any) -> Condition:
-        """Behind a place in an order."""
-        descending = self._listing.descending
-        place, last = (
-            (columns.device_id, device_id)
-            if column == "device_id"
-            else (sa.tuple_(columns[column], columns.device_id), sa.tuple_(value, device_id))
+    def _along(self, rows: list[Row], ways: Iterator[Way]) -> Walked:
+        for way in ways:
+            rows += self._step(way, self._skipped + self._wanted - len(rows))
+            if len(rows) == self._skipped + self._wanted:
+                return Walked(rows, None)
+            stopped = self._last(way)
+            if stopped is not None:
+                return Walked(rows, stopped)
+        return Walked(rows, None)
+
+    def _step(self, way: Way, wanted: int) -> list[Row]:
+        """Those that fit, so many at most; with no more than their places where some are to be skipped."""
+        if not self._skipped:
+            if way.rest == EVERYTHING:
+                return self._load(way, f" LIMIT {min(wanted, way.most)}")
+            return self._order.ordered(self._fitting(way, wanted))
+        return self._places(way, wanted)
+
+    def _load(self, way: Way, limit: str) -> list[Row]:
+        """All that a way has."""
+        source = way.source + self._order.by(way.column) + limit
+        return self._order.ordered(self._rows.of(self._connection, source))
+
+    def _fitting(self, way: Way, wanted: int) -> list[Row]:
+        if not (self._is_sqlite or way.is_covered or way.joined):
+            fits = self._conditions.of(self._fleet, way.rest)
+            looked = self._looked(replace(way, columns=("*",))).named(self._fleet)
+            return self._rows.of(
+                self._connection, looked + " WHERE " + fits + self._order.by(way.column) + f" LIMIT {wanted}"
+            )
+        rows, _ = self._rows.chosen(self._connection, self._ids(way, wanted).named("wanted"))
+        return rows
+
+    def _places(self, way: Way, wanted: int) -> list[Row]:
+        sort = self._listing.sort
+        among = "device_id IN (" + self._ids(way, wanted) + ")"
+        is_moment = sort.kind is datetime
+        return self._order.ordered(
+            {"device_id": device_id, sort.column: moment(value) if is_moment and value is not None else value}
+            for device_id, value in execute(
+                self._connection, select(f"device_id, {sort.column}", self._fleet, among)
+            ).all()
         )
-        behind: Condition = place < last if descending else place > last
-        return behind
 
-    def _key(self, value: Any, device_id: str) -> Cursor:
-        return Cursor(value or None if self._listing.sort.some else value, device_id)
+    def _looked(self, way: Way) -> Sql:
+        return select(", ".join(way.columns), way.source, end=f"{self._order.by(way.column)} LIMIT {way.most}")
 
-    def _of(self, keys: Sequence[Cursor]) -> list[Row]:
-        """The rows of these, in their order."""
-        rows = self._load(self._connection, [(key.device_id,) for key in keys])
-        return [rows[key.device_id,] for key in keys]
+    def _ids(self, way: Way, wanted: int) -> Sql:
+        """The IDs of those that fit; the walk ends where there are enough. SQLite gives them as the inner query does,
+        and would sort them all if it were asked to."""
+        looked, fleet = self._looked(way).named("looked"), self._fleet
+        order = "" if self._is_sqlite else self._order.by(way.column, "looked.")
+        end = f"{order} LIMIT {wanted}"
+        if not way.joined:
+            fits = self._conditions.of("looked", way.rest, by_members=way.is_covered)
+            return select("looked.device_id", looked, fits, end=end)
+        device = Sql(f"{fleet} WHERE {fleet}.device_id = looked.device_id")
+        if not self._is_sqlite:  # or it might look at all devices, if it believes that few of them fit
+            device = "LATERAL " + select("*", device, end=" OFFSET 0").named(fleet) + " WHERE true"
+        its_own = equal(f"{fleet}.product_id + 0", self._listing.product_id)
+        fits = all_of([its_own, self._conditions.of(fleet, way.rest)])
+        return select("looked.device_id", looked + " CROSS JOIN " + device + " AND " + fits, end=end)
 
+    def _last(self, way: Way) -> Cursor | None:
+        """The last that a walk looked at, if there may be more behind it."""
+        names = ("device_id",) if way.column == "device_id" else ("device_id", way.column)
+        end = f"{self._order.by(way.column)} LIMIT 1 OFFSET {way.most - 1}"
+        found = execute(self._connection, select(", ".join(names), way.source, end=end)).all()
+        if not found:
+            return None
+        if way.column != self._listing.sort.column:
+            return Cursor(None, found[0][0])
+        value = found[0][-1]
+        return Cursor(moment(value) if self._listing.sort.kind is datetime else value, found[0][0])
 
-def _size(source: sa.Select[Any] | sa.CompoundSelect[Any], most: int) -> sa.ScalarSelect[Any]:
-    """How many rows, counted up to a bound."""
-    bounded = sa.select(sa.literal_column("1")).select_from(source.subquery()).limit(most).subquery()
-    return sa.select(sa.func.count()).select_from(bounded).scalar_subquery()
+    # rows
 
-
-def _place(key: Cursor) -> tuple[Any, str]:
-    """Comparable among keys that have a value, and among those that have none."""
-    return key.value if key.value is not None else "", key.device_id
+    def _whole(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows of those of which only the places are known."""
+        if not self._skipped:
+            return rows
+        found = self._rows.load(self._connection, [(row["device_id"],) for row in rows])
+        return [found[row["device_id"],] for row in rows]

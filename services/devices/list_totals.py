@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from services.devices.fleet import FLEET, NOTHING, devices_scope, groups_scope, 
 from services.devices.query_sql import columns_of
 from services.devices.query_terms import EVERYTHING, Expression, Term, conjuncts, holds, terms
 from shared.bus.providers import WorkerViews
-from shared.projections.tables import once
+from shared.projections.sql import all_of, any_of, equal, execute, one_of, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ class Counters:
         known = (self.exactly(part) for part in conjuncts(expression))
         return min((number for number in known if number is not None), default=self.total)
 
+    def likely(self, expression: Expression) -> float:
+        """About how many, as if the parts had nothing to do with each other; those that are not counted are left
+        out."""
+        known = [self.exactly(part) for part in conjuncts(expression)]
+        return self.total * prod(number / self.total for number in known if number is not None) if self.total else 0
+
     def _values(self, column: str, expression: Expression) -> list[tuple[Any, int]] | None:
         """The values of a column and how many devices have each."""
         match column:
@@ -72,27 +79,16 @@ class Counters:
 
 def counters(views: WorkerViews, connection: sa.Connection, product_id: int, expression: Expression) -> Counters:
     """The counters that say something about an expression."""
-    table = views.counts(FLEET)
-    devices, states = devices_scope(product_id), states_scope(product_id)
-    text = once(table, connection.dialect, "two scopes", lambda: _two_scopes(table, connection.dialect))
-    rows = list(connection.exec_driver_sql(text, (devices, states)))
+    devices, states, groups = devices_scope(product_id), states_scope(product_id), groups_scope(product_id)
+    wanted = [one_of("scope", (devices, states))]
     names = sorted(_groups(expression))
     if names:
-        groups = sa.select(table.c.scope, table.c.item, table.c.n)
-        groups = groups.where(table.c.scope == groups_scope(product_id), table.c.item.in_(names))
-        rows += connection.execute(groups)
-    found: dict[str, dict[str, int]] = {}
-    for scope, item, number in rows:
-        found.setdefault(scope, {})[item] = number
-    counted = found.get(devices, {})
-    return Counters(counted.get("total", 0), counted, found.get(states, {}), found.get(groups_scope(product_id), {}))
-
-
-def _two_scopes(table: sa.Table, dialect: sa.Dialect) -> str:
-    scope = table.c.scope
-    either = sa.or_(scope == sa.bindparam("first"), scope == sa.bindparam("second"))
-    query = sa.select(scope, table.c.item, table.c.n).where(either)
-    return str(query.compile(dialect=dialect))
+        wanted.append(all_of([equal("scope", groups), one_of("item", names)]))
+    query = select("scope, item, n", views.counts(FLEET).name, any_of(wanted))
+    found: dict[str, dict[str, int]] = {devices: {}, states: {}, groups: {}}
+    for scope, item, number in execute(connection, query).all():
+        found[scope][item] = number
+    return Counters(found[devices].get("total", 0), found[devices], found[states], found[groups])
 
 
 def _groups(expression: Expression) -> Iterable[str]:

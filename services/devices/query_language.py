@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NoReturn
 
 import msgspec
@@ -99,10 +99,16 @@ def parse_query(text: str, now: datetime) -> Expression:
     if len(text) > MAX_CHARS:
         _refuse(MAX_CHARS + 1, "more", f"at most {MAX_CHARS} characters", "Make it shorter.")
     try:
-        tree = _grammar().parse(text)
+        tree = _tree(text)
     except UnexpectedInput as error:
         _misread(text, error)
     return _Reader(now).read(tree, 0)
+
+
+@lru_cache(maxsize=200)
+def _tree(text: str) -> Tree[Token]:
+    """What was asked for lately is asked for again, page by page."""
+    return _grammar().parse(text)
 
 
 @cache

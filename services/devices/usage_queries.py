@@ -4,7 +4,7 @@ key or by index."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,12 +29,15 @@ from services.devices.usage import (
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound, Refused
 from shared.ids import device_id
+from shared.projections.sql import Sql, between, equal, execute, select
+from shared.projections.tables import moment
 from shared.projections.view import Row
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 400
 MAX_PER_PAGE = 100
 ONE_DAY = timedelta(days=1)
+ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 Owners = Callable[[list[str]], Mapping[str, Mapping[str, Any]]]
 """As that of ``fleet_queries``."""
@@ -55,13 +58,12 @@ def product_days(
     views: WorkerViews, connection: sa.Connection, product_id: int, first: datetime, last: datetime
 ) -> list[dict[str, Any]]:
     """These days of a product, with how many of its devices did anything on each."""
-    counts, rows = views.counts(USAGE), _rows(views, connection, product_id, ALL)
-    scoped = sa.select(counts.c.item, counts.c.n).where(counts.c.scope == used_scope(product_id))
-    scoped = scoped.where(counts.c.item >= day_of(first), counts.c.item <= day_of(last))
-    devices = dict(connection.execute(scoped).tuples().all())
-    return [
-        {"day": day_of(at), "devices": devices.get(day_of(at)), **_counts(rows.get(at))} for at in _each(first, last)
-    ]
+    rows = _rows(views, connection, product_id, ALL, first, last)
+    of_days = between("item", day_of(first), day_of(last))
+    query = select("item, n", views.counts(USAGE).name, equal("scope", used_scope(product_id)), *of_days)
+    devices: dict[str, int] = dict(execute(connection, query).tuples().all())
+    days = [(at, day_of(at)) for at in _each(first, last)]
+    return [{"day": day, "devices": devices.get(day), **_counts(rows.get(at))} for at, day in days]
 
 
 def device_usage(
@@ -161,12 +163,10 @@ def customer_counts(
     views: WorkerViews, connection: sa.Connection, product_id: int, now: datetime, days: int
 ) -> dict[str, int]:
     """How many have devices of the product, and how many of them used one in the last days and did not."""
-    counts = views.counts(OWNERS)
-    query = sa.select(counts.c.item, counts.c.n).where(counts.c.scope == owners_scope(product_id))
-    first, total, active = day_of(first_day(now, days)), 0, 0
-    for last_used, number in connection.execute(query):
-        total += number
-        active += number if last_used >= first else 0
+    since = day_of(first_day(now, days))
+    summed = Sql("coalesce(sum(n), 0), coalesce(sum(n) FILTER (WHERE item >= ?), 0)", (since,))
+    query = select(summed, views.counts(OWNERS).name, equal("scope", owners_scope(product_id)))
+    total, active = map(int, execute(connection, query).one())
     return {"days": days, "with_device": total, "active": active, "inactive": total - active}
 
 
@@ -177,11 +177,18 @@ def first_day(now: datetime, days: int) -> datetime:
     return PRODUCT_DAYS.begin(now) - (days - 1) * ONE_DAY
 
 
-def _rows(views: WorkerViews, connection: sa.Connection, product_id: int, who: str) -> dict[datetime, Row]:
-    """By day, all that are kept."""
-    table = views.table(USAGE)
-    query = sa.select(table).where(table.c.product_id == product_id, table.c.who == who)
-    return {row["at"]: dict(row) for row in connection.execute(query).mappings()}
+def _rows(
+    views: WorkerViews,
+    connection: sa.Connection,
+    product_id: int,
+    who: str,
+    first: datetime = NEVER,
+    last: datetime = ALWAYS,
+) -> dict[datetime, Row]:
+    """The counts of these days, or of all that are kept."""
+    its_own = (equal("product_id", product_id), equal("who", who), *between("at", first, last))
+    query = select(", ".join(("at", *COUNTS)), views.table(USAGE).name, *its_own)
+    return {moment(at): dict(zip(COUNTS, counts, strict=True)) for at, *counts in execute(connection, query).all()}
 
 
 def _sums(
@@ -207,7 +214,7 @@ def _customer(row: Row, known: Mapping[str, Any] | None, sums: Row | None) -> di
 
 
 def _counts(row: Row | None) -> dict[str, int]:
-    return {name: 0 if row is None else int(row[name]) for name in COUNTS}
+    return dict.fromkeys(COUNTS, 0) if row is None else {name: int(row[name]) for name in COUNTS}
 
 
 def _total(days: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -79,6 +79,7 @@ class Database:
         self.service = service
         self._tables: dict[str, ViewTables] = {}
         self._prepared: dict[str, ViewTables] = {}
+        self._hold: str | None = None
         self._closed = False
         self.is_sqlite = url.startswith("sqlite:")
         self._engine = (_sqlite_engine if self.is_sqlite else _postgres_engine)(url, service, lock_wait_s, pool_size)
@@ -108,6 +109,9 @@ class Database:
             for view in views:
                 self._create(connection, view)
         self._prepared.update({view.name: self.tables(view) for view in views})
+        quote = self.dialect.identifier_preparer.format_table
+        names = ", ".join(quote(table) for known in self._prepared.values() for table in known.all)
+        self._hold = f"LOCK TABLE {names} IN ACCESS SHARE MODE" if names and not self.is_sqlite else None
 
     def _create(self, connection: sa.Connection, view: View) -> None:
         tables = self.tables(view)
@@ -219,11 +223,8 @@ class Database:
     def _hold_tables(self, connection: sa.Connection) -> None:
         """PostgreSQL only: names of tables are looked up in the present, rows in the snapshot, so a reader whose
         first look at a view came after its swap would see the new table as it was while it was being filled."""
-        if self.is_sqlite or not self._prepared:
-            return
-        quote = self.dialect.identifier_preparer.format_table
-        names = ", ".join(quote(table) for known in self._prepared.values() for table in known.all)
-        connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+        if self._hold is not None:
+            connection.exec_driver_sql(self._hold)
 
     def checkpoints(self) -> Checkpoints:
         """The checkpoints kept beside the views; ``prepare`` (of no views, if need be) creates their table."""

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from shared.projections.database import Database
 from shared.projections.folding import Changes
 from shared.projections.recordset import Recordset
+from shared.projections.sql import Sql, execute, select
 from shared.projections.tables import ViewTables, json_text, micros, moment, once
 from shared.projections.view import Key, Row
 
@@ -29,6 +30,7 @@ _SIZES = (500, 100, 25, 5, 1)
 """Rows a statement: few sizes, so that few statements are compiled and prepared; one is that of a page of a list."""
 MAX_PARAMETERS = 30_000
 """Most values in a statement; SQLite takes 32 766, PostgreSQL 65 535."""
+NOTHING = Sql("")
 MAX_ALTERNATIVES = 64
 """Most keys in a DELETE, where each is an expression."""
 
@@ -64,16 +66,46 @@ class Rows:
     def load(self, connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Row]:
         """The rows of these keys, as far as they exist."""
         found: dict[Key, Row] = {}
-        names, convert, key_of = self._names, self._load, self._key_of
+        key_of = self._key_of
         for result in self._bulks.select.run(connection, _flat(sorted(keys))):
             for values in msgspec.json.decode(result.scalar_one()) if self._is_packed else result.fetchall():
-                row = dict(zip(names, values, strict=True))
-                for name, load in convert:
-                    value = row[name]
-                    if value is not None:
-                        row[name] = load(value)
-                found[key_of(values)] = row
+                found[key_of(values)] = self._row(values)
         return found
+
+    def chosen(
+        self, connection: sa.Connection, keys: Sql, *, before: Sql = NOTHING, also: Sequence[str] = ()
+    ) -> tuple[list[Row], tuple[Any, ...]]:
+        """In one statement the rows of ``keys``, a table of keys or a query for them, in no order; and what ``also``
+        selects, expressions of which each has one value. ``before`` is a WITH, which may name the keys."""
+        of_keys, selected = self._bulks.of_keys
+        joined = keys + of_keys
+        if self._is_packed:
+            query = select(", ".join((*also, "packed")), select(f"{selected} AS packed", joined).named("found"))
+            *others, packed = execute(connection, before + query).one()
+            return [self._row(found) for found in msgspec.json.decode(packed)], tuple(others)
+        if also:
+            joined = "(SELECT 1) AS once LEFT JOIN (" + joined + ") ON true"
+        rows = execute(connection, before + select(", ".join((*also, selected)), joined)).all()
+        width = len(also)
+        some = [row[width:] for row in rows if self._key_of(row[width:])[0] is not None]
+        return [self._row(row) for row in some], tuple(rows[0][:width]) if also else ()
+
+    def of(self, connection: sa.Connection, source: Sql) -> list[Row]:
+        """The rows of ``source``, all that is behind FROM and has the columns of the view; in no order."""
+        columns = self._bulks.columns
+        if self._is_packed:
+            packed = select(f"json_group_array(json_array({columns}))", select(columns, source).named("found"))
+            return [self._row(one) for one in msgspec.json.decode(execute(connection, packed).scalar_one())]
+        return [self._row(one) for one in execute(connection, select(columns, source)).all()]
+
+    def _row(self, values: Sequence[Any]) -> Row:
+        """Of values as the database keeps them."""
+        row = dict(zip(self._names, values, strict=True))
+        for name, load in self._load:
+            value = row[name]
+            if value is not None:
+                row[name] = load(value)
+        return row
 
     def write(self, connection: sa.Connection, changes: Changes) -> None:
         """Write all changes of a transaction."""
@@ -110,6 +142,8 @@ class _Bulks:
 
         zero = tables.counts.c.n == sa.literal_column("0")
         count = compiled(_count(database, tables.counts))
+        self.columns = ", ".join(tables.view.columns)
+        self.of_keys = _of_keys(tables, dialect, packed=packed)
         self.select = _Bulk(len(key), lambda size: compiled(_select(tables, size, packed=packed)))
         self.upsert: _Bulk | Recordset
         if database.is_sqlite or float in tables.view.columns.values():  # JSON has not all numbers that a float has
@@ -191,6 +225,16 @@ def _select(tables: ViewTables, size: int, *, packed: bool) -> sa.Select[Any]:
     wanted = sa.values(*columns, name="wanted").data([stand_in] * size).cte("wanted")
     chosen = [sa.func.json_group_array(sa.func.json_array(*rows.c))] if packed else rows.c
     return sa.select(*chosen).join_from(wanted, rows, sa.and_(*(rows.c[name] == wanted.c[name] for name in key)))
+
+
+def _of_keys(tables: ViewTables, dialect: sa.Dialect, *, packed: bool) -> tuple[str, str]:
+    """How the rows are joined with ``wanted``, which has keys, and what is selected of them."""
+    name = dialect.identifier_preparer.format_table(tables.rows)
+    # SQLite takes the tables of a CROSS JOIN in their order
+    join = "CROSS JOIN" if dialect.name == "sqlite" else "JOIN"
+    equal = " AND ".join(f"{name}.{column} = wanted.{column}" for column in tables.view.key)
+    columns = ", ".join(f"{name}.{column}" for column in tables.view.columns)
+    return f" {join} {name} ON {equal}", f"json_group_array(json_array({columns}))" if packed else columns
 
 
 def _upsert(database: Database, tables: ViewTables) -> sa.Insert:
