@@ -17,10 +17,14 @@ from shared.events.billing import (
     Card,
     CardExpiringSoon,
     CardReplaced,
+    ChargeDisputed,
     ChargedBy,
     ChargePostponed,
     ChargePrepared,
+    ChargeRefunded,
     ChargeRequested,
+    ChargesHeld,
+    ChargesReleased,
     InvoiceIssued,
     InvoiceSettledWithoutCharge,
     InvoiceVoided,
@@ -31,6 +35,7 @@ from shared.events.billing import (
     RenewalUpcoming,
     SeatAdded,
     SeatRemoved,
+    StrayPaymentFound,
     SubscriptionCancelled,
     SubscriptionEnded,
     SubscriptionReactivated,
@@ -64,6 +69,11 @@ Event = (
     | TrialEndingSoon
     | RenewalUpcoming
     | CardExpiringSoon
+    | ChargesHeld
+    | ChargesReleased
+    | ChargeRefunded
+    | ChargeDisputed
+    | StrayPaymentFound
 )
 
 
@@ -101,7 +111,9 @@ class Invoice:
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """``months``: from the anchor to the end of the running period; ``refused``: the card that must not be presented
-    again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``at``: the latest logical time."""
+    again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``held``: charges wait for an operator,
+    who let go those that were due by ``cleared_at`` (CAL-6); ``noted``: refunds, disputes and strays that are known;
+    ``at``: the latest logical time."""
 
     org_id: str = ""
     standing: Standing = "none"
@@ -121,6 +133,9 @@ class Subscription:
     charge: Charge | None = None
     number: int = 0
     reminded: frozenset[str] = frozenset()
+    held: bool = False
+    cleared_at: datetime | None = None
+    noted: frozenset[str] = frozenset()
     at: datetime | None = None
 
     @property
@@ -191,8 +206,26 @@ def evolve(state: Subscription, event: Event) -> Subscription:
             return replace(state, reminded=state.reminded | {f"renewal {renews_at.isoformat()}"})
         case CardExpiringSoon(_, _, card_ref, _):
             return replace(state, reminded=state.reminded | {f"card {card_ref}"})
+        case ChargesHeld() | ChargesReleased() | ChargeRefunded() | ChargeDisputed() | StrayPaymentFound():
+            return _overseen(state, event)
         case _:
             return _lasts(state, event)
+
+
+def _overseen(
+    state: Subscription,
+    event: ChargesHeld | ChargesReleased | ChargeRefunded | ChargeDisputed | StrayPaymentFound,
+) -> Subscription:
+    match event:
+        case ChargesHeld():
+            return replace(state, held=True)
+        case ChargesReleased():
+            charge = state.charge and replace(state.charge, try_at=max(state.charge.try_at, event.at))
+            return replace(state, held=False, cleared_at=event.at, charge=charge)
+        case ChargeRefunded(_, _, _, ref, _) | ChargeDisputed(_, _, _, ref, _) | StrayPaymentFound(_, _, ref, _):
+            return replace(state, noted=state.noted | {ref})
+        case _:
+            assert_never(event)
 
 
 def _configured(state: Subscription, event: SeatAdded | SeatRemoved | PlanSwitched) -> Subscription:
