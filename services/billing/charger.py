@@ -17,7 +17,7 @@ from services.billing.charging import next_record
 from services.billing.oversight import HoldCharges, missed_periods
 from services.billing.provider import Provider
 from services.billing.standing import Subscription
-from services.billing.subscriptions import Command, Policy, Record, RecordPrepared, stream_of, subscriptions
+from services.billing.subscriptions import Command, Policy, Record, stream_of, subscriptions
 from shared.clock import Clock
 from shared.context import Context
 from shared.streams import Streams
@@ -34,8 +34,8 @@ _COMMANDS = UUID("0d5c7b1e-3f0a-4c56-9a83-6f1f6f0e9a11")
 
 class Charger:
     """Safe from any thread, beside other chargers. ``holds``: real money moves, so what is overdue by more than
-    ``policy.hold_after_missed_periods`` waits for an operator (CAL-6). ``context``: on whose behalf it records, if
-    that is not the system. ``on_record``: told of each thing recorded."""
+    ``policy.hold_after_missed_periods`` waits for an operator (CAL-6). ``on_record`` is told what was recorded, with
+    the subscription as it stood before."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Charger:
         clock: Clock,
         *,
         holds: bool = False,
-        on_record: Callable[[str, Record], None] | None = None,
+        on_record: Callable[[Subscription, Record], None] | None = None,
     ) -> None:
         self._streams = streams
         self._provider = provider
@@ -71,12 +71,14 @@ class Charger:
         deadline = monotonic() + PATIENCE_S
         state = self._load(org_id)
         for _ in range(MOST_RECORDS):
+            if monotonic() > deadline:
+                return state
             now = self._clock()
             missed = missed_periods(state, now) if self._holds else 0
             if state.charge is not None and missed > self._policy.hold_after_missed_periods:
                 return self._hold(state, missed)
             record = next_record(state, self._provider, now)
-            if record is None or monotonic() > deadline:
+            if record is None:
                 return state
             state = self._record(state, record)
         return state
@@ -89,8 +91,8 @@ class Charger:
         assert charge is not None
         named = (type(record).__name__, record.number, record.attempt, charge.tries)
         after = self._handle(state.org_id, record, ":".join(map(str, named)))
-        if self._on_record is not None and not isinstance(record, RecordPrepared):
-            self._on_record(state.org_id, record)
+        if self._on_record is not None:
+            self._on_record(state, record)
         return after
 
     def _hold(self, state: Subscription, missed: int) -> Subscription:

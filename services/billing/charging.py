@@ -50,7 +50,8 @@ def next_record(state: Subscription, provider: Provider, now: datetime) -> Recor
     card = charge.card or state.card
     if card is None or state.customer_ref is None:  # such an attempt fails when it is requested
         return None
-    payment = Payment(state.org_id, invoice.number, charge.attempt, invoice.total_cents, state.customer_ref, card.ref)
+    whose = (state.customer_ref, card.ref, card.last4)
+    payment = Payment(state.org_id, invoice.number, charge.attempt, invoice.total_cents, *whose)
     try:
         return _go_on(charge, invoice, payment, provider, now)
     except ProviderUnavailable as problem:

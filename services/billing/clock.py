@@ -57,8 +57,8 @@ class BillingClock:
         self._streams.handle(CLOCK, STREAM, ReachMove(move, self.now(), waiting), context)
 
     def await_reached(self, move: int, patience_s: float) -> Moves:
-        """Wait until a service has done all that came due by the ``move``-th move. Raises ``Unavailable`` if none has in
-        time: the move stands, and it is done when a service gets to it."""
+        """Wait until a service has done all that came due by the ``move``-th move. Raises ``Unavailable`` if none has
+        in time: the move stands, and it is done when a service gets to it."""
         deadline = monotonic() + patience_s
         while True:
             head = self._streams.store.head()

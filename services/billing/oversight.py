@@ -12,7 +12,15 @@ from typing import Literal, assert_never
 from services.billing.cycle import boundary, in_seconds
 from services.billing.money import MONTHS
 from services.billing.standing import Event, Subscription
-from shared.events.billing import ChargeDisputed, ChargeRefunded, ChargesHeld, ChargesReleased, StrayPaymentFound
+from shared.events.billing import (
+    Card,
+    CardReplaced,
+    ChargeDisputed,
+    ChargeRefunded,
+    ChargesHeld,
+    ChargesReleased,
+    StrayPaymentFound,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,15 @@ class NoteStray:
     at: datetime
 
 
-Oversight = HoldCharges | ReleaseCharges | NoteReturn | NoteStray
+@dataclass(frozen=True, slots=True)
+class RefreshCard:
+    """The bank gave the card that is on record another expiry, or another number."""
+
+    card: Card
+    at: datetime
+
+
+Oversight = HoldCharges | ReleaseCharges | NoteReturn | NoteStray | RefreshCard
 
 
 def missed_periods(state: Subscription, now: datetime, most: int = 1_000) -> int:
@@ -82,5 +98,8 @@ def oversee(state: Subscription, command: Oversight) -> Iterator[Event]:
         case NoteStray(provider_ref, cents, at):
             if provider_ref not in state.noted:
                 yield StrayPaymentFound(state.org_id, in_seconds(at), provider_ref, cents)
+        case RefreshCard(card, at):
+            if state.card is not None and state.card.ref == card.ref and state.card != card:
+                yield CardReplaced(state.org_id, in_seconds(at), card)
         case _:
             assert_never(command)

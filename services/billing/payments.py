@@ -49,7 +49,7 @@ def is_live(settings: Settings) -> bool:
 
 
 def open_payments(settings: Settings) -> Payments:
-    """``off:``, ``stripe:`` or ``sandbox:http://host:port``. Raises ``Refused``: ``bad_setting``, for ``sandbox:`` alone
+    """``off:``, ``stripe:`` or ``sandbox:http://host:port``. Raises ``Refused``: ``bad_setting``, for ``sandbox:`` too
     where nobody started one, and ``missing_extra`` without the library."""
     if settings.payments == "off:":
         return OFF

@@ -17,8 +17,8 @@ from shared.events.billing import (
     Card,
     CardExpiringSoon,
     CardReplaced,
-    ChargeDisputed,
     ChargedBy,
+    ChargeDisputed,
     ChargePostponed,
     ChargePrepared,
     ChargeRefunded,
@@ -80,7 +80,8 @@ Event = (
 @dataclass(frozen=True, slots=True)
 class Charge:
     """An attempt whose fate is not known yet. ``try_at``: when the charger is to try it, as logical time; ``tries``:
-    how often it could not; ``present``: the member is there to confirm it with the bank."""
+    how often it could not, since ``postponed_at``, the last time for this ``cause``; ``present``: the member is there
+    to confirm it with the bank."""
 
     attempt: int
     by: ChargedBy
@@ -89,6 +90,8 @@ class Charge:
     present: bool = False
     tries: int = 0
     provider_ref: str | None = None
+    postponed_at: datetime | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,9 @@ class Invoice:
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """``months``: from the anchor to the end of the running period; ``refused``: the card that must not be presented
-    again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``held``: charges wait for an operator,
-    who let go those that were due by ``cleared_at`` (CAL-6); ``noted``: refunds, disputes and strays that are known;
-    ``at``: the latest logical time."""
+    again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``held``: charges wait for an
+    operator, who let go those that were due by ``cleared_at`` (CAL-6); ``noted``: refunds, disputes and strays that are
+    known; ``at``: the latest logical time."""
 
     org_id: str = ""
     standing: Standing = "none"
@@ -271,7 +274,9 @@ def _charged(
             return replace(state, charge=charge, invoice=replace(invoice, refs=refs))
         case ChargePostponed():
             assert charge is not None
-            return replace(state, charge=replace(charge, tries=charge.tries + 1, try_at=event.next_try_at))
+            since = charge.postponed_at or event.at
+            charge = replace(charge, tries=charge.tries + 1, try_at=event.next_try_at, postponed_at=since)
+            return replace(state, charge=replace(charge, cause=event.cause))
         case PaymentFailed():
             assert invoice is not None
             failures = invoice.failures + event.counted

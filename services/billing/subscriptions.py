@@ -16,7 +16,7 @@ from typing import Literal, assert_never
 
 from services.billing.cycle import boundary, in_seconds
 from services.billing.money import MONTHS, STANDARD, Configuration, price, proration
-from services.billing.oversight import HoldCharges, NoteReturn, NoteStray, Oversight, ReleaseCharges, oversee
+from services.billing.oversight import HoldCharges, Oversight, oversee
 from services.billing.standing import Event, Subscription, evolve
 from shared.aggregates import Aggregate
 from shared.errors import Refused
@@ -232,7 +232,7 @@ def decide(policy: Policy, state: Subscription, command: Command) -> list[Event]
             if state.standing == "none":
                 raise Refused("inactive", "there is no such subscription")
             _advance(run, in_seconds(command.at))
-            if isinstance(command, ReleaseCharges | NoteReturn | NoteStray):
+            if isinstance(command, Oversight):
                 _oversee(run, command)
             else:
                 _wish(run, command)
