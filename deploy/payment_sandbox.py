@@ -100,6 +100,7 @@ class Sandbox:
         self._data = data
         self.folder = data / "sandbox"
         self._file = self.folder / "process.json"
+        self._watcher: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> Path:
@@ -119,19 +120,19 @@ class Sandbox:
             raise Refused("missing_extra", reason)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (port,) = free_ports(1)
-        with self.log.open("ab") as output:
-            watcher = subprocess.Popen(  # noqa: S603 - our own program
+        with self.log.open("wb") as output:
+            self._watcher = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", MODULE, str(self._data), str(port)],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # not ended by the terminal's Ctrl-C: in order, after the platform
             )
-        running = Running(watcher.pid, port, f"whsec_{secrets.token_hex(24)}")
+        running = Running(self._watcher.pid, port, f"whsec_{secrets.token_hex(24)}")
         self.keep(running)
         deadline = time.monotonic() + READY_S
         while not _answers(running.url):
-            if watcher.poll() is not None or time.monotonic() > deadline:
+            if self._watcher.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise Unavailable(f"the sandbox of payments did not start; its last words:\n{self._last_words()}")
             time.sleep(0.05)
@@ -139,14 +140,15 @@ class Sandbox:
 
     def stop(self) -> None:
         """End it in order; what it knew is gone."""
-        found = self.found()
+        found, watcher = self.found(), self._watcher
+        self._watcher = None
         if found is not None:
             os.kill(found.pid, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_S
-            while _is_ours(found.pid) and time.monotonic() < deadline:
-                with contextlib.suppress(ChildProcessError):  # of an earlier platform
-                    os.waitpid(found.pid, os.WNOHANG)
-                time.sleep(0.02)
+        deadline = time.monotonic() + STOP_S
+        if watcher is not None:
+            watcher.wait(STOP_S)
+        while found is not None and _is_ours(found.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)  # one that an earlier platform started
         self._file.unlink(missing_ok=True)
 
     def found(self) -> Running | None:
@@ -215,7 +217,7 @@ def watch(data: Path, port: int) -> None:
 
 def _spawn(data: Path, port: int) -> subprocess.Popen[bytes]:
     folder = data / "sandbox"
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - a program of the lock file
         [sys.executable, "-m", "localstripe", "--from-scratch", "--port", str(port)],
         env={name: text for name, text in os.environ.items() if not name.startswith("FLOTILLA_")},
         cwd=folder,

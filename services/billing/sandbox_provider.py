@@ -24,10 +24,10 @@ EXPIRY = {"exp_month": "12", "exp_year": "2099", "cvc": "123"}
 
 
 class SandboxProvider(StripeProvider):
-    """Implements ``Provider``; ``url``: where the sandbox is."""
+    """Implements ``Provider``; ``url``: where the sandbox is; ``like``: as of ``StripeProvider``."""
 
-    def __init__(self, key: str, webhook_secrets: tuple[str, ...] = (), *, url: str) -> None:
-        super().__init__(key, webhook_secrets, url=url, dialect=SANDBOX)
+    def __init__(self, key: str, webhook_secrets: tuple[str, ...] = (), *, url: str, **like: Any) -> None:
+        super().__init__(key, webhook_secrets, url=url, dialect=SANDBOX, **like)
         self._customers: dict[str, str] = {}
         self._cards: dict[str, str] = {}
 

@@ -83,7 +83,8 @@ SANDBOX = Dialect(off_session=False, attaches=False, types="payment_method_types
 
 
 class StripeProvider(StripeLooking):
-    """Implements ``Provider``. ``url``: where its API is, if it is not Stripe itself."""
+    """Implements ``Provider``. ``url``: where its API is, if it is not Stripe itself; ``retries``: how often the library
+    tries a call again; ``timeouts_s``: to connect, and to wait for more of an answer."""
 
     def __init__(
         self,
@@ -93,13 +94,15 @@ class StripeProvider(StripeLooking):
         url: str | None = None,
         dialect: Dialect = STRIPE,
         clock: Callable[[], float] = time.time,
+        retries: int = RETRIES,
+        timeouts_s: tuple[float, float] = (CONNECT_S, READ_S),
     ) -> None:
         self._secrets = webhook_secrets
         self._dialect = dialect
         self._clock = clock
-        http = stripe.RequestsClient(timeout=(CONNECT_S, READ_S))
+        http = stripe.RequestsClient(timeout=timeouts_s)
         where: Any = {} if url is None else {"base_addresses": {"api": url}}
-        client = stripe.StripeClient(key, max_network_retries=RETRIES, http_client=http, **where)
+        client = stripe.StripeClient(key, max_network_retries=retries, http_client=http, **where)
         self._api = client.v1
 
     def ensure_customer(self, org_id: str, email: str) -> str:
