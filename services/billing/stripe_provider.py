@@ -83,8 +83,8 @@ SANDBOX = Dialect(off_session=False, attaches=False, types="payment_method_types
 
 
 class StripeProvider(StripeLooking):
-    """Implements ``Provider``. ``url``: where its API is, if it is not Stripe itself; ``retries``: how often the library
-    tries a call again; ``timeouts_s``: to connect, and to wait for more of an answer."""
+    """Implements ``Provider``. ``url``: where its API is, if it is not Stripe itself; ``retries``: how often the
+    library tries a call again; ``timeouts_s``: to connect, and to wait for more of an answer."""
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ class BillingWorker:
         """Look now."""
         self._wake.set()
 
-    def problem(self) -> str:
+    def complaint(self) -> str:
         """What an operator should know; nothing if all is well."""
         return self._means.alarms.shown()
 

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -20,8 +21,11 @@ from services.billing.provider import (
     Payment,
     ProviderUnavailable,
     RequiresAction,
+    Returned,
+    Seen,
     Succeeded,
 )
+from services.billing.sandbox_provider import SandboxProvider
 from services.billing.stripe_provider import SANDBOX, StripeProvider
 from shared.errors import Refused
 
@@ -120,6 +124,42 @@ def _needs_authentication(sandbox: str, customer: str) -> str:
     attached = {"customer": customer}
     httpx.post(f"{sandbox}/v1/payment_methods/{made}/attach", data=attached, auth=authorization).raise_for_status()
     return str(made)
+
+
+def test_what_happened_at_the_provider_is_found_without_a_message(
+    sandbox: str, provider: StripeProvider, customer: str
+) -> None:  # GW-6
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    wanted = payment(sandbox, provider, customer)
+    ref = provider.prepare(wanted)
+    assert provider.org_of(ref) == ORG
+    assert ref not in [seen.provider_ref for seen in provider.payments_since(since)]
+    provider.execute(ref, wanted)
+    assert Seen(ref, ORG, 4_900) in provider.payments_since(since)
+    assert provider.payments_since(since + timedelta(days=1)) == []
+    refund_ref = provider.refund(ref, 900, "one")
+    assert Returned("refund", ref, refund_ref, ORG, 900) in provider.returns_since(since)
+    found = provider.card_of(wanted.card_ref)
+    assert found is not None
+    assert (found[0], found[1].ref, found[1].last4) == (ORG, wanted.card_ref, "4242")
+    assert (provider.org_of("pi_unknown"), provider.card_of("pm_unknown")) == (None, None)
+
+
+def test_a_sandbox_that_was_started_anew_gets_customers_and_cards_again(sandbox: str) -> None:
+    provider = SandboxProvider("sk_test_12345", url=sandbox)
+    customer = provider.ensure_customer(ORG, "ada@example.com")
+    wanted = replace(payment(sandbox, provider, customer, "4000000000000341"), last4="0341")
+    old = provider.prepare(wanted)
+    httpx.delete(f"{sandbox}/_config/data").raise_for_status()
+    assert (provider.inspect(old), provider.abandon(old)) == (Open("canceled"), Open("canceled"))
+    assert provider.execute(old, wanted) == Open("canceled")
+    ref = provider.prepare(replace(wanted, attempt=2))
+    assert provider.execute(ref, wanted) == Declined("card_declined")
+    with pytest.raises(ProviderUnavailable):
+        provider.prepare(replace(wanted, customer_ref="cus_other", last4="9999"))
+    card = provider.finish_card_setup(customer, set_up(sandbox, provider, customer, "4242424242424242"))
+    paid = replace(wanted, attempt=3, card_ref=card.ref, last4="4242")
+    assert provider.execute(provider.prepare(paid), paid) == Succeeded(4_900)
 
 
 def test_what_is_wrong_with_us_is_no_fault_of_the_card(sandbox: str, provider: StripeProvider, customer: str) -> None:

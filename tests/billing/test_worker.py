@@ -174,13 +174,13 @@ def test_the_operator_is_told_of_charges_that_cannot_be_made(
         told_after.append("cannot be made" in caplog.text)
     assert told_after == [number + 1 >= tries for number in range(7)]
     assert caplog.text.count("cannot be made") == 1
-    assert cause in worker_of(made).problem()
+    assert cause in worker_of(made).complaint()
     assert kept.state(ORG).standing == "trialing"  # no count, no lock
     assert [event.cause for event in kept.events(ORG, b.ChargePostponed)] == [cause] * 6
     monkeypatch.undo()
     kept.real = day(30) + timedelta(minutes=201)
     worker_of(made).look()
-    assert (paid(kept, ORG), worker_of(made).problem()) == ([4_900], "")
+    assert (paid(kept, ORG), worker_of(made).complaint()) == ([4_900], "")
 
 
 def test_a_hint_is_followed_once_and_says_nothing_that_is_believed(kept: Kept) -> None:  # GW-5
