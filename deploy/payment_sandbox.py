@@ -200,11 +200,11 @@ def watch(data: Path, port: int) -> None:
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
-    folder, pause_s, used_s = DataFolder(data), FIRST_PAUSE_S, time.monotonic()
+    folder, pause_s, used_s, starter = DataFolder(data), FIRST_PAUSE_S, time.monotonic(), os.getppid()
     child = _spawn(data, port)
     try:
         while not told.wait(1.0) and time.monotonic() - used_s < LEFT_S:
-            if folder.processes():
+            if os.getppid() == starter or folder.processes():
                 used_s = time.monotonic()
             if child.poll() is not None and not told.wait(pause_s):
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -90,7 +90,18 @@ def test_nothing_is_installed_without_its_hash() -> None:
 
 
 SANDBOX = frozenset(
-    """aiohappyeyeballs aiohttp aiosignal attrs frozenlist localstripe multidict propcache python-dateutil yarl""".split()  # noqa: SIM905
+    {
+        "aiohappyeyeballs",
+        "aiohttp",
+        "aiosignal",
+        "attrs",
+        "frozenlist",
+        "localstripe",
+        "multidict",
+        "propcache",
+        "python-dateutil",
+        "yarl",
+    }
 )
 """The fake of Stripe that `flotilla run` starts, and what it alone needs."""
 
