@@ -62,10 +62,11 @@ class Running(msgspec.Struct, frozen=True):
 def beside(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
     """The settings of a platform with a sandbox beside it, if it is to have one, for as long as the platform runs.
     Raises ``Refused`` (``missing_extra``) and ``Unavailable``."""
+    sandbox = Sandbox(settings.data)
     if settings.payments != "sandbox:":
+        sandbox.stop()  # one that was left behind
         yield settings
         return
-    sandbox = Sandbox(settings.data)
     running = sandbox.start()
     say(f"sandbox of payments is up (no real money) · {running.url}")
     try:
@@ -147,7 +148,7 @@ class Sandbox:
         deadline = time.monotonic() + STOP_S
         if watcher is not None:
             watcher.wait(STOP_S)
-        while found is not None and _is_ours(found.pid) and time.monotonic() < deadline:
+        while found is not None and self._is_ours(found.pid) and time.monotonic() < deadline:
             time.sleep(0.02)  # one that an earlier platform started
         self._file.unlink(missing_ok=True)
 
@@ -157,7 +158,15 @@ class Sandbox:
             running = msgspec.json.decode(self._file.read_bytes(), type=Running)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
-        return running if _is_ours(running.pid) else None
+        return running if self._is_ours(running.pid) else None
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether this process watches over our sandbox, and is not another that got its number."""
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return not Path("/proc").exists() and _exists(pid)
+        return MODULE.encode() in command and str(self._data).encode() in command
 
     def keep(self, running: Running) -> None:
         """Write down what runs; visible at once and whole."""
@@ -168,15 +177,6 @@ class Sandbox:
 
     def _last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else "(none)"
-
-
-def _is_ours(pid: int) -> bool:
-    """Whether this process watches over a sandbox, and not somebody else's that got its number."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return _exists(pid) if not Path("/proc").exists() else False
-    return MODULE.encode() in command
 
 
 def _exists(pid: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from time import monotonic
 from uuid import UUID, uuid5
 
@@ -66,6 +67,22 @@ class Charger:
             return self._settle(org_id)
         finally:
             place.release()
+
+    def settle_within(self, org_id: str, patience_s: float) -> Subscription:
+        """The same, for somebody who waits so long at most: goes on by itself afterwards."""
+        done: Future[Subscription] = Future()
+
+        def settle() -> None:
+            try:
+                done.set_result(self.settle(org_id))
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                done.set_exception(error)
+
+        threading.Thread(target=settle, name="billing charger", daemon=True).start()
+        try:
+            return done.result(patience_s)
+        except TimeoutError:
+            return self._load(org_id)
 
     def _settle(self, org_id: str) -> Subscription:
         deadline = monotonic() + PATIENCE_S

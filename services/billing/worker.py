@@ -43,8 +43,8 @@ FIRST_RECONCILIATION_S, RECONCILIATION_S = 60.0, 86_400.0
 MOVE_PATIENCE_S = 10.0
 """So long the end of a move of the clock waits for attempts of which nothing is known."""
 AFTER_ERROR_S = 5.0
-STOP_S = 90.0
-"""A call of the provider, and what is recorded of it, is waited for."""
+STOP_S = 30.0
+"""A call of the provider is waited for, but for one that does not answer; what became of it is asked later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ holds, reconciliation."""
 from __future__ import annotations
 
 import base64
+import threading
 from datetime import timedelta
 
 import pytest
@@ -323,6 +324,27 @@ def test_a_message_that_is_not_signed_is_refused_and_counted(kept: Kept, monkeyp
     assert made.inbox.refused == 3
     made.inbox.receive(encoded, "good")
     assert [hint.hint_id for hint in worker_of(made)._means.hints.waiting()] == ["evt"]
+
+
+def test_whoever_asks_for_a_charge_does_not_wait_for_a_provider_that_does_not_answer(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.start(ORG)
+    made = kept.process()
+    kept.real = day(30)
+    kept.do(ORG, AddSeat(member(2), day(30)))
+    prepare, answers = kept.provider.prepare, threading.Event()
+
+    def late(payment: Payment) -> str:
+        assert answers.wait(20)
+        return prepare(payment)
+
+    monkeypatch.setattr(kept.provider, "prepare", late)
+    assert made.charger is not None
+    assert made.charger.settle_within(ORG, 0.01).charge is not None
+    answers.set()
+    assert made.charger.settle_within(ORG, 20).charge is None
+    assert paid(kept, ORG) == [4_900]
 
 
 def test_a_card_that_is_replaced_while_nobody_works_is_charged_by_whoever_works_next(kept: Kept) -> None:
