@@ -26,7 +26,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Kept]:
     store = open_store(f"sqlite://{tmp_path / 'events.db'}")
-    made = Kept(store, f"sqlite://{tmp_path / 'views'}")
+    made = Kept(store, f"sqlite:///{tmp_path / 'views'}")
     yield made
     made.close()
     store.close()
