@@ -83,9 +83,9 @@ LOCK = $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emi
 
 lock: $(VENV)/dev.stamp  ## choose the versions of dependencies anew
 	@echo uv | $(LOCK) -o deploy/requirements-setup.lock -
-	@$(LOCK) --extra build -o deploy/requirements.lock pyproject.toml
+	@$(LOCK) --extra build --extra stripe --extra sandbox -o deploy/requirements.lock pyproject.toml
 	@$(LOCK) --extra build --extra esdb --extra postgres --extra s3 --extra stripe -o deploy/requirements-image.lock pyproject.toml
-	@$(LOCK) --extra build --extra dev --extra esdb --extra postgres --extra s3 --extra stripe -o deploy/requirements-dev.lock pyproject.toml
+	@$(LOCK) --extra build --extra dev --extra esdb --extra postgres --extra s3 --extra stripe --extra sandbox -o deploy/requirements-dev.lock pyproject.toml
 
 clean:  ## remove what set-up and tests made (not ./data)
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build

@@ -43,11 +43,12 @@ def run(
     from deploy.composition import embedded  # deferred, like others below: a second that commands need not pay
     from deploy.gateway_command import announced
     from deploy.health_report import reporting
+    from deploy.payment_sandbox import beside, send_hooks
 
     settings = _settings(data, http_port, mqtt_port, particle_port, particle_udp_port)
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
-    with folder.claimed():
+    with folder.claimed(), beside(settings, _line) as settings:
         runtime, gateway = embedded(settings)
 
         def ready() -> None:
@@ -56,6 +57,7 @@ def run(
             process = announced("flotilla", settings, gateway)
             folder.announce(process)
             report.ready()
+            send_hooks(settings, [process])
             _where_next(settings, [process])
 
         with reporting("flotilla", folder, runtime) as report:
@@ -72,16 +74,18 @@ def up(
     gateways: str = "a,b",
 ) -> None:
     """The distributed platform on this machine: RabbitMQ, one process a service, two gateways."""
+    from deploy.payment_sandbox import beside, send_hooks
     from deploy.supervisor import Supervisor
 
     settings = _settings(data, http_port, mqtt_port, particle_port, particle_udp_port)
     log_to_stderr(settings.log_level)
     folder = DataFolder(settings.data)
-    supervisor = Supervisor(settings, gateways.split(","), _line)
-    with folder.claimed():
+    with folder.claimed(), beside(settings, _line) as settings:
+        supervisor = Supervisor(settings, gateways.split(","), _line)
 
         def ready() -> None:
             folder.announce(Process("supervisor", os.getpid(), bus=supervisor.bus))
+            send_hooks(settings, folder.gateways())
             _where_next(settings, folder.gateways())
 
         supervisor.run(ready)

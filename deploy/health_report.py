@@ -70,6 +70,8 @@ def _of_part(part: Part, still: Standstill) -> Iterator[PartReport]:
     elif isinstance(part, AmqpTransport):
         status = part.status()
         yield PartReport("broker", "" if status["connected"] else f"not connected: {status['problem']}")
+    elif hasattr(part, "complaint"):  # a worker of billing, which a gateway shall not import
+        yield PartReport(part.name, part.complaint())
     elif hasattr(part, "ask_status"):  # a gateway
         yield from _gateway(part, still)
 

@@ -68,6 +68,7 @@ def log_to_stderr(level: str) -> None:
         stream=sys.stderr,
         force=True,
     )
+    logging.getLogger("stripe").setLevel(logging.WARNING)  # at lower levels it tells what is in requests and answers
     if level.lower() != "debug":
         for chatty in ("httpx", "httpcore", "uvicorn.error", "uvicorn.access", "amqp", "kombu"):
             logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -24,6 +24,8 @@ from tests.groups import Guard, group_of
 if TYPE_CHECKING:
     from tests.postgres import Postgres
 
+os.environ["FLOTILLA_PAYMENTS"] = "off:"
+"""Of the processes that tests start; what is billed is tested with payments of its own."""
 os.environ["COLUMNS"] = "400"
 """So wide are the tables of commands: their consoles are made while tests are collected, and ask then."""
 MEMORY = Path("/dev/shm")

@@ -18,6 +18,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from services.billing.provider import (
+    CardRefused,
     Declined,
     Open,
     Outcome,
@@ -44,16 +45,19 @@ PRESENT = timedelta(hours=1)
 def next_record(state: Subscription, provider: Provider, now: datetime) -> Record | None:
     """What to record now; None if there is nothing to be done, or nothing is known yet: ask again later."""
     charge, invoice = state.charge, state.invoice
-    if charge is None or invoice is None or charge.try_at > now:
+    if charge is None or invoice is None or state.held or charge.try_at > now:
         return None
     card = charge.card or state.card
     if card is None or state.customer_ref is None:  # such an attempt fails when it is requested
         return None
-    payment = Payment(state.org_id, invoice.number, charge.attempt, invoice.total_cents, state.customer_ref, card.ref)
+    whose = (state.customer_ref, card.ref, card.last4)
+    payment = Payment(state.org_id, invoice.number, charge.attempt, invoice.total_cents, *whose)
     try:
         return _go_on(charge, invoice, payment, provider, now)
     except ProviderUnavailable as problem:
         return RecordPostponed(invoice.number, charge.attempt, problem.cause, max(now, charge.try_at))
+    except CardRefused as refused:  # before any money was asked for
+        return RecordDeclined(invoice.number, charge.attempt, charge.provider_ref, refused.code, charge.try_at)
 
 
 def _go_on(charge: Charge, invoice: Invoice, payment: Payment, provider: Provider, now: datetime) -> Record | None:

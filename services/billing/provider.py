@@ -6,7 +6,9 @@ moves no money, and is recorded; ``execute`` moves it. What became of it is aske
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from shared.events.billing import Card
@@ -15,11 +17,13 @@ Cause = Literal["unreachable", "throttled", "misconfigured"]
 
 
 class ProviderUnavailable(Exception):
-    """Nothing is known to have happened, for no fault of the card (GW-2)."""
+    """Nothing is known to have happened, for no fault of the card (GW-2). ``missing``: it knows nothing of what it was
+    asked about."""
 
-    def __init__(self, cause: Cause, detail: str = "") -> None:
+    def __init__(self, cause: Cause, detail: str = "", *, missing: bool = False) -> None:
         super().__init__(f"the payment provider is {cause}{f': {detail}' if detail else ''}")
         self.cause = cause
+        self.missing = missing
 
 
 class CardRefused(Exception):
@@ -75,7 +79,8 @@ class CardSetup:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment to be made. ``key`` names it for the provider: the same key is the same payment."""
+    """A payment to be made. ``key`` names it for the provider: the same key is the same payment. ``last4``: of the
+    card's number."""
 
     org_id: str
     number: int
@@ -83,6 +88,7 @@ class Payment:
     amount_cents: int
     customer_ref: str
     card_ref: str
+    last4: str = ""
 
     @property
     def key(self) -> str:
@@ -97,6 +103,26 @@ class Hint:
     hint_id: str
     kind: str
     provider_ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A payment that succeeded, as the provider lists it. ``org_id``: what we wrote on it."""
+
+    provider_ref: str
+    org_id: str
+    amount_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Money of a payment that went back, or that a cardholder wants back."""
+
+    kind: Literal["refund", "dispute"]
+    provider_ref: str
+    return_ref: str
+    org_id: str
+    amount_cents: int
 
 
 class Provider(Protocol):
@@ -129,7 +155,25 @@ class Provider(Protocol):
         """Cancel it, if that can be done; what became of it."""
         ...
 
-    def refund(self, provider_ref: str, amount_cents: int, key: str) -> None: ...
+    def refund(self, provider_ref: str, amount_cents: int, key: str) -> str:
+        """Give back this much of it; the provider's name for that. The same key is the same refund."""
+        ...
+
+    def org_of(self, provider_ref: str) -> str | None:
+        """The organization that a payment was made for, as we wrote on it."""
+        ...
+
+    def card_of(self, card_ref: str) -> tuple[str, Card] | None:
+        """A card as it is now, and the organization whose customer has it; None if nobody of ours has."""
+        ...
+
+    def payments_since(self, since: datetime) -> Sequence[Seen]:
+        """Those made since then that succeeded, and that have an organization written on them."""
+        ...
+
+    def returns_since(self, since: datetime) -> Sequence[Returned]:
+        """Refunds and disputes since then, of such payments."""
+        ...
 
     def parse_webhook(self, body: bytes, signature: str) -> Hint:
         """Raises ``Refused("bad_signature")``."""

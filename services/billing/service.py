@@ -1,7 +1,4 @@
-"""The ``billing`` service: starts the trial of every new organization and says how its subscription stands.
-
-Needs the event store alone, so ``nameko run services.billing.service`` hosts it as well as our own host does.
-"""
+"""The ``billing`` service: starts the trial of every new organization and says how its subscription stands."""
 
 # Nameko's decorators have no types.
 # mypy: disable-error-code="untyped-decorator"
@@ -15,6 +12,7 @@ from typing import Any
 from nameko.events import event_handler
 from nameko.rpc import rpc
 
+from services.billing.hook_calls import HookCalls
 from services.billing.standing import Subscription
 from services.billing.subscriptions import Policy, StartTrial, stream_of, subscriptions
 from shared.bus.messages import to_recorded
@@ -26,7 +24,7 @@ _SUBSCRIPTIONS = subscriptions(Policy())
 _ORG_ID = re.compile(r"[0-9a-f]{24}")
 
 
-class BillingService:
+class BillingService(HookCalls):
     """What organizations pay; in their first 30 days nothing (BIL-1)."""
 
     name = "billing"

@@ -18,9 +18,13 @@ from shared.events.billing import (
     CardExpiringSoon,
     CardReplaced,
     ChargedBy,
+    ChargeDisputed,
     ChargePostponed,
     ChargePrepared,
+    ChargeRefunded,
     ChargeRequested,
+    ChargesHeld,
+    ChargesReleased,
     InvoiceIssued,
     InvoiceSettledWithoutCharge,
     InvoiceVoided,
@@ -31,6 +35,7 @@ from shared.events.billing import (
     RenewalUpcoming,
     SeatAdded,
     SeatRemoved,
+    StrayPaymentFound,
     SubscriptionCancelled,
     SubscriptionEnded,
     SubscriptionReactivated,
@@ -64,13 +69,19 @@ Event = (
     | TrialEndingSoon
     | RenewalUpcoming
     | CardExpiringSoon
+    | ChargesHeld
+    | ChargesReleased
+    | ChargeRefunded
+    | ChargeDisputed
+    | StrayPaymentFound
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
     """An attempt whose fate is not known yet. ``try_at``: when the charger is to try it, as logical time; ``tries``:
-    how often it could not; ``present``: the member is there to confirm it with the bank."""
+    how often it could not, since ``postponed_at``, the last time for this ``cause``; ``present``: the member is there
+    to confirm it with the bank."""
 
     attempt: int
     by: ChargedBy
@@ -79,6 +90,8 @@ class Charge:
     present: bool = False
     tries: int = 0
     provider_ref: str | None = None
+    postponed_at: datetime | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,9 @@ class Invoice:
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """``months``: from the anchor to the end of the running period; ``refused``: the card that must not be presented
-    again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``at``: the latest logical time."""
+    again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``held``: charges wait for an
+    operator, who let go those that were due by ``cleared_at`` (CAL-6); ``noted``: refunds, disputes and strays that are
+    known; ``at``: the latest logical time."""
 
     org_id: str = ""
     standing: Standing = "none"
@@ -121,6 +136,9 @@ class Subscription:
     charge: Charge | None = None
     number: int = 0
     reminded: frozenset[str] = frozenset()
+    held: bool = False
+    cleared_at: datetime | None = None
+    noted: frozenset[str] = frozenset()
     at: datetime | None = None
 
     @property
@@ -191,8 +209,26 @@ def evolve(state: Subscription, event: Event) -> Subscription:
             return replace(state, reminded=state.reminded | {f"renewal {renews_at.isoformat()}"})
         case CardExpiringSoon(_, _, card_ref, _):
             return replace(state, reminded=state.reminded | {f"card {card_ref}"})
+        case ChargesHeld() | ChargesReleased() | ChargeRefunded() | ChargeDisputed() | StrayPaymentFound():
+            return _overseen(state, event)
         case _:
             return _lasts(state, event)
+
+
+def _overseen(
+    state: Subscription,
+    event: ChargesHeld | ChargesReleased | ChargeRefunded | ChargeDisputed | StrayPaymentFound,
+) -> Subscription:
+    match event:
+        case ChargesHeld():
+            return replace(state, held=True)
+        case ChargesReleased():
+            charge = state.charge and replace(state.charge, try_at=max(state.charge.try_at, event.at))
+            return replace(state, held=False, cleared_at=event.at, charge=charge)
+        case ChargeRefunded(_, _, _, ref, _) | ChargeDisputed(_, _, _, ref, _) | StrayPaymentFound(_, _, ref, _):
+            return replace(state, noted=state.noted | {ref})
+        case _:
+            assert_never(event)
 
 
 def _configured(state: Subscription, event: SeatAdded | SeatRemoved | PlanSwitched) -> Subscription:
@@ -238,7 +274,9 @@ def _charged(
             return replace(state, charge=charge, invoice=replace(invoice, refs=refs))
         case ChargePostponed():
             assert charge is not None
-            return replace(state, charge=replace(charge, tries=charge.tries + 1, try_at=event.next_try_at))
+            since = charge.postponed_at or event.at
+            charge = replace(charge, tries=charge.tries + 1, try_at=event.next_try_at, postponed_at=since)
+            return replace(state, charge=replace(charge, cause=event.cause))
         case PaymentFailed():
             assert invoice is not None
             failures = invoice.failures + event.counted

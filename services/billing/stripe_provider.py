@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,6 +26,9 @@ from services.billing.provider import (
     RequiresAction,
     Succeeded,
 )
+from services.billing.stripe_asking import asking, told
+from services.billing.stripe_cards import id_of, to_card
+from services.billing.stripe_looking import StripeLooking
 from services.billing.subscriptions import AUTHENTICATION
 from shared.errors import Refused
 from shared.events.billing import Card
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_S, READ_S = 3.0, 20.0
 RETRIES = 2
+MAX_REF = 255
+"""Characters of a name that is kept."""
 OLDEST_S = 300
 """Of a webhook, in the past (as the library checks) and in the future (as we do)."""
 FINAL = frozenset(
@@ -57,19 +61,6 @@ FINAL = frozenset(
     }
 )
 """Codes of cards that must not be presented again (GW-3)."""
-WANTED = frozenset(
-    {
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.processing",
-        "payment_intent.canceled",
-        "setup_intent.succeeded",
-        "payment_method.automatically_updated",
-        "payment_method.detached",
-        "charge.refunded",
-        "charge.dispute.created",
-    }
-)
 
 stripe.enable_telemetry = False  # else it writes an id into the home directory, and reports the platform
 
@@ -77,19 +68,23 @@ stripe.enable_telemetry = False  # else it writes an id into the home directory,
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """What the other side understands. ``off_session``: the parameter of a confirmation; ``attaches``: a set-up that
-    succeeded leaves the card with its customer; ``types``: the parameter that asks for cards and nothing else."""
+    succeeded leaves the card with its customer; ``types``: the parameter that asks for cards and nothing else;
+    ``filters``: lists can be asked for what is new; ``disputes``: there are some."""
 
     off_session: bool = True
     attaches: bool = True
     types: str = "allowed_payment_method_types"
+    filters: bool = True
+    disputes: bool = True
 
 
 STRIPE = Dialect()
-SANDBOX = Dialect(off_session=False, attaches=False, types="payment_method_types")
+SANDBOX = Dialect(off_session=False, attaches=False, types="payment_method_types", filters=False, disputes=False)
 
 
-class StripeProvider:
-    """Implements ``Provider``. ``url``: where its API is, if it is not Stripe itself."""
+class StripeProvider(StripeLooking):
+    """Implements ``Provider``. ``url``: where its API is, if it is not Stripe itself; ``retries``: how often the
+    library tries a call again; ``timeouts_s``: to connect, and to wait for more of an answer."""
 
     def __init__(
         self,
@@ -99,49 +94,51 @@ class StripeProvider:
         url: str | None = None,
         dialect: Dialect = STRIPE,
         clock: Callable[[], float] = time.time,
+        retries: int = RETRIES,
+        timeouts_s: tuple[float, float] = (CONNECT_S, READ_S),
     ) -> None:
         self._secrets = webhook_secrets
         self._dialect = dialect
         self._clock = clock
-        http = stripe.RequestsClient(timeout=(CONNECT_S, READ_S))
+        http = stripe.RequestsClient(timeout=timeouts_s)
         where: Any = {} if url is None else {"base_addresses": {"api": url}}
-        client = stripe.StripeClient(key, max_network_retries=RETRIES, http_client=http, **where)
+        client = stripe.StripeClient(key, max_network_retries=retries, http_client=http, **where)
         self._api = client.v1
 
     def ensure_customer(self, org_id: str, email: str) -> str:
         """The customer of this organization; the same key gives the same one."""
-        with _asking("customer"):
+        with asking("customer"):
             customer = self._api.customers.create(
                 {"email": email, "metadata": {"org_id": org_id}}, {"idempotency_key": f"customer:{org_id}"}
             )
-        return customer.id
+        return str(customer.id)
 
     def begin_card_setup(self, customer_ref: str, key: str) -> CardSetup:
         """A set-up for a browser."""
         wanted: Any = {"customer": customer_ref, "usage": "off_session", self._dialect.types: ["card"]}
-        with _asking("set-up"):
+        with asking("set-up"):
             setup = self._api.setup_intents.create(wanted, {"idempotency_key": f"setup:{key}"})
         return CardSetup(setup.id, cast(str, setup.client_secret))
 
     def finish_card_setup(self, customer_ref: str, setup_id: str) -> Card:
         """The card of a set-up that succeeded, and was made for this customer. Raises ``CardRefused``."""
-        with _asking("set-up"):
+        with asking("set-up"):
             try:
                 setup = self._api.setup_intents.retrieve(setup_id)
             except stripe.InvalidRequestError:
                 raise CardRefused("card_required") from None
-            method_id = _id(setup.payment_method)
-            if setup.status != "succeeded" or _id(setup.customer) != customer_ref or method_id is None:
+            method_id = id_of(setup.payment_method)
+            if setup.status != "succeeded" or id_of(setup.customer) != customer_ref or method_id is None:
                 raise CardRefused("card_required")
             if not self._dialect.attaches:
                 method = self._api.payment_methods.attach(method_id, {"customer": customer_ref})
             else:
                 method = self._api.payment_methods.retrieve(method_id)
-        return _card(method)
+        return to_card(method)
 
     def forget_card(self, card_ref: str) -> None:
         """Have it belong to nobody."""
-        with _asking("card"):
+        with asking("card"):
             self._api.payment_methods.detach(card_ref)
 
     def prepare(self, payment: Payment) -> str:
@@ -158,9 +155,9 @@ class StripeProvider:
                 "attempt": str(payment.attempt),
             },
         }
-        with _asking("payment"):
+        with asking("payment"):
             intent = self._api.payment_intents.create(wanted, {"idempotency_key": f"{payment.key}:prepare"})
-        return intent.id
+        return str(intent.id)
 
     def execute(self, provider_ref: str, payment: Payment) -> Outcome:
         """Confirm it. What is not known afterwards is ``unknown``, never a failure of the card (GW-4)."""
@@ -177,31 +174,32 @@ class StripeProvider:
                 raise ProviderUnavailable("misconfigured", "a confirmation was refused") from None
             return outcome
         except (stripe.AuthenticationError, stripe.PermissionError, stripe.IdempotencyError) as problem:
-            raise ProviderUnavailable("misconfigured", _told(problem)) from None
+            raise ProviderUnavailable("misconfigured", told(problem)) from None
         except stripe.StripeError as problem:
-            log.warning("the fate of payment %s is not known: %s", provider_ref, _told(problem))
+            log.warning("the fate of payment %s is not known: %s", provider_ref, told(problem))
             return Open("unknown")
         return _outcome(intent)
 
     def inspect(self, provider_ref: str) -> Outcome:
         """What became of it."""
-        with _asking("payment"):
+        with asking("payment"):
             return _outcome(self._api.payment_intents.retrieve(provider_ref))
 
     def abandon(self, provider_ref: str) -> Outcome:
         """Cancel it; what became of it, if it cannot be."""
-        with _asking("payment"):
+        with asking("payment"):
             try:
                 return _outcome(self._api.payment_intents.cancel(provider_ref))
             except stripe.InvalidRequestError:
                 return _outcome(self._api.payment_intents.retrieve(provider_ref))
 
-    def refund(self, provider_ref: str, amount_cents: int, key: str) -> None:
-        """Give back this much of it."""
-        with _asking("refund"):
-            self._api.refunds.create(
+    def refund(self, provider_ref: str, amount_cents: int, key: str) -> str:
+        """Give back this much of it; the name of that."""
+        with asking("refund"):
+            refunded = self._api.refunds.create(
                 {"payment_intent": provider_ref, "amount": amount_cents}, {"idempotency_key": f"refund:{key}"}
             )
+        return str(refunded.id)
 
     def parse_webhook(self, body: bytes, signature: str) -> Hint:
         """Verified with one of the secrets; what it says of the object is not believed. Raises
@@ -213,7 +211,7 @@ class StripeProvider:
                 continue
             if _signed_at(signature) > self._clock() + OLDEST_S:
                 break
-            return Hint(event.id, event.type, str(getattr(event.data.object, "id", "")))
+            return Hint(event.id[:MAX_REF], event.type[:MAX_REF], str(getattr(event.data.object, "id", ""))[:MAX_REF])
         raise Refused("bad_signature", "the message is not signed with a secret of this installation")
 
 
@@ -221,23 +219,6 @@ def _signed_at(signature: str) -> int:
     parts = dict(part.split("=", 1) for part in signature.split(",") if "=" in part)
     digits = parts.get("t", "")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else 0
-
-
-def _id(reference: Any) -> str | None:
-    """Of an object, or of its name."""
-    return reference if reference is None or isinstance(reference, str) else str(reference.id)
-
-
-def _card(method: Any) -> Card:
-    card = method.card
-    return Card(
-        method.id,
-        str(card.brand or "card")[:32],
-        card.last4,
-        card.exp_month,
-        card.exp_year,
-        str(getattr(card, "fingerprint", None) or "")[:64],
-    )
 
 
 def _outcome(intent: Any) -> Outcome:
@@ -268,29 +249,3 @@ def _declined(code: str, error: Any) -> Outcome:
     if code == AUTHENTICATION:
         return RequiresAction("")
     return Declined(code[:64], decline_code[:64], final)
-
-
-@contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """Errors of the library as those of the port (GW-2)."""
-    try:
-        yield
-    except stripe.RateLimitError as problem:
-        raise ProviderUnavailable("throttled", f"{what}: {_told(problem)}") from None
-    except (
-        stripe.AuthenticationError,
-        stripe.PermissionError,
-        stripe.InvalidRequestError,
-        stripe.IdempotencyError,
-    ) as problem:
-        raise ProviderUnavailable("misconfigured", f"{what}: {_told(problem)}") from None
-    except stripe.CardError as problem:
-        raise CardRefused(problem.code or "card_declined") from None
-    except stripe.StripeError as problem:
-        raise ProviderUnavailable("unreachable", f"{what}: {_told(problem)}") from None
-
-
-def _told(problem: stripe.StripeError) -> str:
-    """What may be logged of an error."""
-    parts = (type(problem).__name__, problem.code, problem.http_status, problem.request_id)
-    return " ".join(str(part) for part in parts if part)

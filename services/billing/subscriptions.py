@@ -16,6 +16,7 @@ from typing import Literal, assert_never
 
 from services.billing.cycle import boundary, in_seconds
 from services.billing.money import MONTHS, STANDARD, Configuration, price, proration
+from services.billing.oversight import HoldCharges, Oversight, oversee
 from services.billing.standing import Event, Subscription, evolve
 from shared.aggregates import Aggregate
 from shared.errors import Refused
@@ -60,13 +61,15 @@ CARD_REMINDER = timedelta(days=30)
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What an installation may have otherwise. ``provider_retry_minutes``: pauses after an attempt that could not be
-    made, the last one for ever (GW-2)."""
+    made, the last one for ever (GW-2); ``hold_after_missed_periods``: with real money, charges that are overdue by more
+    wait for an operator (CAL-6)."""
 
     trial_days: int = 30
     retry_every_days: int = 3
     failed_attempts_before_lock: int = 3
     minimum_charge_cents: int = 50
     provider_retry_minutes: tuple[int, ...] = (1, 5, 15, 60)
+    hold_after_missed_periods: int = 1
     prices: Prices = STANDARD
 
 
@@ -197,7 +200,7 @@ class RecordDeclined:
 
 Record = RecordPrepared | RecordPostponed | RecordPaid | RecordDeclined
 Wish = ReplaceCard | AddSeat | RemoveSeat | SwitchPlan | Cancel | Reactivate | Authenticate | Advance
-Command = StartTrial | StartSubscription | Wish | Record
+Command = StartTrial | StartSubscription | Wish | Record | Oversight
 
 
 @dataclass(slots=True)
@@ -223,12 +226,22 @@ def decide(policy: Policy, state: Subscription, command: Command) -> list[Event]
             _start(run, command)
         case RecordPrepared() | RecordPostponed() | RecordPaid() | RecordDeclined():
             _record(run, command)
+        case HoldCharges():
+            _oversee(run, command)
         case _:
             if state.standing == "none":
                 raise Refused("inactive", "there is no such subscription")
             _advance(run, in_seconds(command.at))
-            _wish(run, command)
+            if isinstance(command, Oversight):
+                _oversee(run, command)
+            else:
+                _wish(run, command)
     return run.events
+
+
+def _oversee(run: _Run, command: Oversight) -> None:
+    for event in oversee(run.state, command):
+        run.tell(event)
 
 
 def subscriptions(policy: Policy) -> Aggregate[Subscription, Command]:
@@ -259,6 +272,15 @@ def _advance(run: _Run, now: datetime) -> None:
     while (timer := _next_timer(run.state)) is not None and timer[0] <= now:
         due_at, act = timer
         act(run, due_at)
+
+
+def due_at(state: Subscription) -> datetime | None:
+    """When somebody must look at it next: a timer, or an attempt that is to be made; None if time changes nothing."""
+    timer = _next_timer(state)
+    moments = [] if timer is None else [timer[0]]
+    if state.charge is not None and not state.held:
+        moments.append(state.charge.try_at)
+    return min(moments, default=None)
 
 
 Timer = tuple[datetime, Callable[[_Run, datetime], None]]
@@ -378,7 +400,7 @@ def _record(run: _Run, command: Record) -> None:
     at = _not_before(state, in_seconds(command.at))
     match command:
         case RecordPrepared(number, attempt, provider_ref):
-            if provider_ref != charge.provider_ref:
+            if charge.provider_ref is None:  # the first that was recorded is the one that is executed
                 run.tell(ChargePrepared(state.org_id, at, number, attempt, provider_ref))
         case RecordPostponed(number, attempt, cause):
             pauses = run.policy.provider_retry_minutes

@@ -277,3 +277,63 @@ class CardExpiringSoon(Event, frozen=True):
     at: Moment
     card_ref: ProviderRef
     expires_at: Moment
+
+
+class ChargesHeld(Event, frozen=True):
+    """So much is overdue that a person is to look before money moves (CAL-6). ``at``: when the payment was due."""
+
+    org_id: Hex24
+    at: Moment
+    missed_periods: Count
+
+
+class ChargesReleased(Event, frozen=True):
+    """An operator looked: what is due by then may be charged."""
+
+    org_id: Hex24
+    at: Moment
+
+
+class ChargeRefunded(Event, frozen=True):
+    """Money went back to the card; ``refund_ref`` is the provider's name for that."""
+
+    org_id: Hex24
+    at: Moment
+    provider_ref: ProviderRef
+    refund_ref: ProviderRef
+    amount_cents: Cents
+
+
+class ChargeDisputed(Event, frozen=True):
+    """The cardholder asks their bank for the money; ``dispute_ref`` is the provider's name for that."""
+
+    org_id: Hex24
+    at: Moment
+    provider_ref: ProviderRef
+    dispute_ref: ProviderRef
+    amount_cents: Cents
+
+
+class StrayPaymentFound(Event, frozen=True):
+    """The provider has a payment that succeeded, and no invoice is paid by it (GW-6)."""
+
+    org_id: Hex24
+    at: Moment
+    provider_ref: ProviderRef
+    amount_cents: Cents
+
+
+class ClockMoved(Event, frozen=True):
+    """Billing's time is so many seconds ahead of the machine's: a test installation, by an operator. Stream
+    ``billing-clock``. ``at``: billing's time after the move."""
+
+    at: Moment
+    offset_s: Count
+
+
+class ClockReached(Event, frozen=True):
+    """All that came due by a move of the clock has been done; ``waiting``: attempts whose fate is not known."""
+
+    at: Moment
+    offset_s: Count
+    waiting: Count

@@ -468,6 +468,13 @@ CONTRACTS = Registry(
             billing.TrialEndingSoon,
             billing.RenewalUpcoming,
             billing.CardExpiringSoon,
+            billing.ChargesHeld,
+            billing.ChargesReleased,
+            billing.ChargeRefunded,
+            billing.ChargeDisputed,
+            billing.StrayPaymentFound,
+            billing.ClockMoved,
+            billing.ClockReached,
         ),
         *_contracts(
             "hooks",

@@ -38,7 +38,7 @@ def main(count: int, extra: Mapping[str, str]) -> None:
     ids = [secrets.token_hex(12) for _ in range(count)]
     with (
         tempfile.TemporaryDirectory() as folder,
-        started("embedded", Path(folder), console, extra) as gateways,
+        started("embedded", Path(folder), console, {"FLOTILLA_PAYMENTS": "off:", **extra}) as gateways,
         Api(str(gateways[0].http), timeout_s=60) as api,
     ):
         api.sign_up(*WHO)

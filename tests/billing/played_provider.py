@@ -4,9 +4,21 @@ once, what became of it can be asked for. Any call may be lost before or after i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
-from services.billing.provider import Declined, Open, Outcome, Payment, ProviderUnavailable, RequiresAction, Succeeded
+from services.billing.provider import (
+    Declined,
+    Open,
+    Outcome,
+    Payment,
+    ProviderUnavailable,
+    RequiresAction,
+    Returned,
+    Seen,
+    Succeeded,
+)
+from shared.events.billing import Card
 from tests.billing.timelines import declined
 
 Fault = Literal["lost_before", "lost_after", "refused", "repeated"]
@@ -28,6 +40,8 @@ class PlayedProvider:
     intents: dict[str, Intent] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     calls: int = 0
+    cards: dict[str, tuple[str, Card]] = field(default_factory=dict)
+    returns: list[Returned] = field(default_factory=list)
 
     def prepare(self, payment: Payment) -> str:
         fault = self._fault()
@@ -62,8 +76,26 @@ class PlayedProvider:
         return intent.status
 
     def confirmed_by_member(self, provider_ref: str) -> None:
-        """What a browser does with the client secret."""
-        self._move(self.intents[provider_ref], present=True)
+        """What a browser does with the client secret, once."""
+        if self.intents[provider_ref].status == Open("not_submitted"):
+            self._move(self.intents[provider_ref], present=True)
+
+    def moved(self) -> list[tuple[int, int]]:
+        """Invoice and cents of all money that moved."""
+        return [(intent.payment.number, intent.moved) for intent in self.intents.values() if intent.moved]
+
+    def org_of(self, provider_ref: str) -> str | None:
+        intent = self.intents.get(provider_ref)
+        return None if intent is None else intent.payment.org_id
+
+    def card_of(self, card_ref: str) -> tuple[str, Card] | None:
+        return self.cards.get(card_ref)
+
+    def payments_since(self, since: datetime) -> list[Seen]:
+        return [Seen(ref, intent.payment.org_id, intent.moved) for ref, intent in self.intents.items() if intent.moved]
+
+    def returns_since(self, since: datetime) -> list[Returned]:
+        return self.returns
 
     def _move(self, intent: Intent, *, present: bool) -> None:
         if intent.kind == "ok" or (present and intent.kind == "needs_authentication"):

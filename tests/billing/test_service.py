@@ -56,7 +56,7 @@ class Installation:
 
 @pytest.fixture
 def installation(tmp_path: Any, views_url: str) -> Iterator[Installation]:
-    settings = Settings.load({}, data=tmp_path, db=views_url)
+    settings = Settings.load({}, data=tmp_path, db=views_url, payments="off:")
     store = open_store(settings.store)
     yield Installation(settings, store, open_transport("local:", name="test"))
     store.close()

@@ -5,13 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -25,43 +21,16 @@ from services.billing.provider import (
     Payment,
     ProviderUnavailable,
     RequiresAction,
+    Returned,
+    Seen,
     Succeeded,
 )
+from services.billing.sandbox_provider import SandboxProvider
 from services.billing.stripe_provider import SANDBOX, StripeProvider
 from shared.errors import Refused
 
 ORG = "b" * 24
 SECRET, OLD_SECRET = "whsec_new", "whsec_old"
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_ports(1)[0]
-    folder = tmp_path_factory.mktemp("localstripe")
-    command = [sys.executable, "-m", "localstripe", "--from-scratch", "--port", str(port)]
-    environment = {**os.environ, "TMPDIR": str(folder)}  # it keeps its state in the temporary folder
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(url, process, folder / "log")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            httpx.get(url, timeout=1)
-        except httpx.HTTPError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
 
 
 @pytest.fixture
@@ -157,6 +126,42 @@ def _needs_authentication(sandbox: str, customer: str) -> str:
     return str(made)
 
 
+def test_what_happened_at_the_provider_is_found_without_a_message(
+    sandbox: str, provider: StripeProvider, customer: str
+) -> None:  # GW-6
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    wanted = payment(sandbox, provider, customer)
+    ref = provider.prepare(wanted)
+    assert provider.org_of(ref) == ORG
+    assert ref not in [seen.provider_ref for seen in provider.payments_since(since)]
+    provider.execute(ref, wanted)
+    assert Seen(ref, ORG, 4_900) in provider.payments_since(since)
+    assert provider.payments_since(since + timedelta(days=1)) == []
+    refund_ref = provider.refund(ref, 900, "one")
+    assert Returned("refund", ref, refund_ref, ORG, 900) in provider.returns_since(since)
+    found = provider.card_of(wanted.card_ref)
+    assert found is not None
+    assert (found[0], found[1].ref, found[1].last4) == (ORG, wanted.card_ref, "4242")
+    assert (provider.org_of("pi_unknown"), provider.card_of("pm_unknown")) == (None, None)
+
+
+def test_a_sandbox_that_was_started_anew_gets_customers_and_cards_again(sandbox: str) -> None:
+    provider = SandboxProvider("sk_test_12345", url=sandbox)
+    customer = provider.ensure_customer(ORG, "ada@example.com")
+    wanted = replace(payment(sandbox, provider, customer, "4000000000000341"), last4="0341")
+    old = provider.prepare(wanted)
+    httpx.delete(f"{sandbox}/_config/data").raise_for_status()
+    assert (provider.inspect(old), provider.abandon(old)) == (Open("canceled"), Open("canceled"))
+    assert provider.execute(old, wanted) == Open("canceled")
+    ref = provider.prepare(replace(wanted, attempt=2))
+    assert provider.execute(ref, wanted) == Declined("card_declined")
+    with pytest.raises(ProviderUnavailable):
+        provider.prepare(replace(wanted, customer_ref="cus_other", last4="9999"))
+    card = provider.finish_card_setup(customer, set_up(sandbox, provider, customer, "4242424242424242"))
+    paid = replace(wanted, attempt=3, card_ref=card.ref, last4="4242")
+    assert provider.execute(provider.prepare(paid), paid) == Succeeded(4_900)
+
+
 def test_what_is_wrong_with_us_is_no_fault_of_the_card(sandbox: str, provider: StripeProvider, customer: str) -> None:
     wanted = payment(sandbox, provider, customer)
     for wrong in (replace(wanted, card_ref="pm_unknown"), replace(wanted, customer_ref="cus_unknown")):
@@ -170,7 +175,7 @@ def test_what_is_wrong_with_us_is_no_fault_of_the_card(sandbox: str, provider: S
 
 
 def test_a_provider_that_cannot_be_reached_is_told_from_one_that_did_not_answer() -> None:
-    nobody = StripeProvider("sk_test_12345", url=f"http://127.0.0.1:{free_ports(1)[0]}", dialect=SANDBOX)
+    nobody = StripeProvider("sk_test_12345", url=f"http://127.0.0.1:{free_ports(1)[0]}", dialect=SANDBOX, retries=0)
     wanted = Payment(ORG, 1, 1, 4_900, "cus_1", "pm_1")
     with pytest.raises(ProviderUnavailable) as problem:
         nobody.prepare(wanted)

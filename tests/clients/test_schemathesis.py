@@ -76,9 +76,8 @@ class Company:
 
 @pytest.fixture
 def company(tmp_path: Path) -> Iterator[Company]:
-    settings = Settings.load(
-        {}, data=tmp_path / "data", http_port=0, mqtt_port=0, particle_tcp_port=0, particle_udp_port=0, workers=2
-    )
+    ports = {"http_port": 0, "mqtt_port": 0, "particle_tcp_port": 0, "particle_udp_port": 0}
+    settings = Settings.load({}, data=tmp_path / "data", payments="off:", workers=2, **ports)
     runtime, gateway = embedded(settings, limits=UNLIMITED)
     runtime.start()
     try:

@@ -66,9 +66,8 @@ class Company:
 
 @pytest.fixture
 def company(tmp_path: Path) -> Iterator[Company]:
-    settings = Settings.load(
-        {}, data=tmp_path, http_port=0, mqtt_port=0, particle_tcp_port=0, particle_udp_port=0, workers=2
-    )
+    ports = {"http_port": 0, "mqtt_port": 0, "particle_tcp_port": 0, "particle_udp_port": 0}
+    settings = Settings.load({}, data=tmp_path, payments="off:", workers=2, **ports)
     runtime, gateway = embedded(settings)
     runtime.start()
     try:

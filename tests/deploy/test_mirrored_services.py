@@ -45,7 +45,13 @@ def settings(tmp_path: Path) -> Settings:
     data, mirror = tmp_path / "data", tmp_path / "mirror.db"
     (data / "gateway-a").mkdir(parents=True)
     found = Settings.load(
-        {}, data=data, http_port=0, mqtt_port=0, particle_tcp_port=0, particle_udp_port=0, mirror=f"sqlite://{mirror}"
+        {"FLOTILLA_PAYMENTS": "off:"},
+        data=data,
+        http_port=0,
+        mqtt_port=0,
+        particle_tcp_port=0,
+        particle_udp_port=0,
+        mirror=f"sqlite://{mirror}",
     )
     with closing(open_store(found.store)) as store:
         for number, event in enumerate([PRODUCT, *IMPORTED, REPORTED, LAST]):

@@ -35,6 +35,9 @@ HOLD = (
 )
 
 
+BILLS_NOBODY = {"FLOTILLA_PAYMENTS": "off:"}
+
+
 @dataclass
 class Platform:
     """``settings`` are those that make the mode; ``log`` is outside of the data folder, which may be full."""
@@ -64,7 +67,9 @@ class Platform:
         command += ["--particle-port", "0", "--particle-udp-port", "0"]
         outside = {name: text for name, text in os.environ.items() if not name.startswith("FLOTILLA_")}
         with self.log.open("ab") as output:
-            self._child = subprocess.Popen(command, stdout=output, stderr=output, env={**outside, **self.given})
+            self._child = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**outside, **BILLS_NOBODY, **self.given}
+            )
         self.await_process(self.main, self._child.pid)
 
     def stop(self) -> None:
