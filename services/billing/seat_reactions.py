@@ -19,6 +19,7 @@ class SeatReactions(Edge):
 
     @event_handler("orgs", "OrganizationCreated")
     def start_trial(self, message: Mapping[str, Any]) -> None:
+        """With a card, if it has one; its queue had this name before there were cards."""
         self._follow(message)
 
     @event_handler("orgs", "MemberJoined")

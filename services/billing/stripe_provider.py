@@ -140,6 +140,8 @@ class StripeProvider(StripeLooking):
                 method = self._api.payment_methods.attach(method_id, {"customer": customer_ref})
             else:
                 method = self._api.payment_methods.retrieve(method_id)
+            if id_of(method.customer) != customer_ref:  # it was forgotten since, and cannot be charged
+                raise CardRefused("card_required")
         return to_card(method)
 
     def forget_card(self, card_ref: str) -> None:

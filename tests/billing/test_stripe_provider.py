@@ -71,6 +71,14 @@ def test_a_card_is_kept_for_its_customer(sandbox: str, provider: StripeProvider,
         provider.forget_card(card.ref)
 
 
+def test_a_card_that_belongs_to_nobody_any_more_is_refused(sandbox: str, customer: str) -> None:
+    stripe = StripeProvider("sk_test_12345", url=sandbox, dialect=replace(SANDBOX, attaches=True))
+    setup_id = set_up(sandbox, stripe, customer, "4242424242424242")
+    with pytest.raises(CardRefused) as refused:
+        stripe.finish_card_setup(customer, setup_id)
+    assert refused.value.code == "card_required"
+
+
 def test_a_customer_is_forgotten_with_whatever_it_had_also_twice(sandbox: str, provider: StripeProvider) -> None:
     leaving = provider.ensure_customer("d" * 24)
     set_up(sandbox, provider, leaving, "4242424242424242")
@@ -158,7 +166,7 @@ def test_what_happened_at_the_provider_is_found_without_a_message(
 
 def test_a_sandbox_that_was_started_anew_gets_customers_and_cards_again(sandbox: str) -> None:
     provider = SandboxProvider("sk_test_12345", url=sandbox)
-    customer = provider.ensure_customer(ORG, "ada@example.com")
+    customer = provider.ensure_customer(ORG)
     wanted = replace(payment(sandbox, provider, customer, "4000000000000341"), last4="0341")
     old = provider.prepare(wanted)
     httpx.delete(f"{sandbox}/_config/data").raise_for_status()
