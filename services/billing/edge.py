@@ -23,6 +23,8 @@ from shared.errors import NotFound, Refused
 from shared.streams import Handled, Loaded, Streams
 
 LONGEST_REF = 255
+CHARGE_S = 20.0
+"""So long a call waits for a charge; whoever asked learns of it later then."""
 _RECORD_ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -51,9 +53,10 @@ class Edge:
         return self.streams.handle(subscriptions(self.policy), stream_of(org_id), command, step)
 
     def _settled(self, org_id: str) -> Subscription:
-        """The charge that was asked for goes on at once, and the worker's turn need not be waited for."""
+        """The charge that was asked for goes on at once, and the worker's turn need not be waited for; nor the end of
+        it for ever."""
         assert self.charger is not None, "whoever asks for a charge has a provider"
-        return self.charger.settle(org_id)
+        return self.charger.settle_within(org_id, CHARGE_S)
 
     def _answer(self, org_id: str) -> dict[str, Any]:
         """The summary as the stream has it now, and how far that goes."""
