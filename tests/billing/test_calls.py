@@ -14,6 +14,7 @@ from nameko.testing.services import worker_factory
 
 from services.billing.charger import Charger
 from services.billing.clock import BillingClock
+from services.billing.drafts import DRAFTS, UseDraft
 from services.billing.payments import OFF, BrowserPayments, Payments
 from services.billing.provider import Provider
 from services.billing.service import BillingService
@@ -196,6 +197,24 @@ def test_an_organization_of_a_draft_begins_with_its_card(desk: Desk) -> None:  #
     desk.ahead = timedelta(days=9)
     desk.ask("expire_drafts")
     assert desk.types(f"draft-{desk.org}")[-1] == "DraftUsed"
+
+
+def test_a_process_that_dies_with_the_draft_used_leaves_a_subscription_with_its_card(desk: Desk) -> None:
+    desk.org, setup_id = begun(desk)
+    desk.ask("finish_draft", desk.org, ADA, setup_id)
+    desk.streams.handle(DRAFTS, f"draft-{desk.org}", UseDraft(), Context.new("x", "test"))
+    desk.founds()
+    assert desk.ask("summary", desk.org)["summary"]["card"]["last4"] == "4242"
+
+
+def test_an_organization_that_is_heard_of_when_its_draft_has_lapsed_begins_without_a_card(desk: Desk) -> None:
+    desk.org, setup_id = begun(desk)
+    desk.ask("finish_draft", desk.org, ADA, setup_id)
+    desk.ahead = timedelta(days=3)
+    desk.ask("expire_drafts")
+    desk.founds()
+    summary = desk.ask("summary", desk.org)["summary"]
+    assert (summary["state"], summary["card"]) == ("trialing", None)
 
 
 def test_a_draft_takes_its_customer_with_it_after_24_hours(desk: Desk) -> None:
