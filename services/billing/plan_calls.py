@@ -11,6 +11,7 @@ from typing import Any
 from nameko.rpc import rpc
 
 from services.billing.edge import Edge, asking, well_formed
+from services.billing.previewing import as_of
 from services.billing.standing import Subscription
 from services.billing.subscriptions import Cancel, Reactivate, SwitchPlan
 from shared.errors import FlotillaError, Refused
@@ -48,7 +49,7 @@ class PlanCalls(Edge):
         with ``card_declined`` when it stays inactive (BIL-5)."""
         self._provider()
         now = self.billing_clock.now()
-        card = self._new_card(self._loaded(org_id).state, setup_id)
+        card = self._new_card(as_of(self.policy, self._loaded(org_id).state, now), setup_id)
         state = self._wish(org_id, Reactivate(now, card)).state
         if state.charge is not None:
             state = self._settled(org_id)

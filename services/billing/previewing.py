@@ -1,4 +1,4 @@
-"""What a change of plan or seats would come to if it were made now. Pure."""
+"""How a subscription stands now, and what a change of plan or seats would come to. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def preview(
     """The subscription as it would be, and the lines that would be made; None: that stays. Raises ``Refused``:
     ``unknown_plan``, ``inactive``, ``invalid_request``."""
     switched: Sequence[Line] = ()
-    state = _after(policy, state, Advance(now))[0]
+    state = as_of(policy, state, now)
     if plan is not None:
         state, switched = _after(policy, state, SwitchPlan(str(plan), now))
     if seats is None:
@@ -33,6 +33,11 @@ def preview(
     members = frozenset(map(str, range(seats)))
     ahead = replace(state, members=members, pending=with_lines(state.pending, seated))
     return ahead, with_lines(tuple(switched), seated)
+
+
+def as_of(policy: Policy, state: Subscription, now: datetime) -> Subscription:
+    """The subscription with what is due by now, whether or not somebody has looked at the clock (CAL-4)."""
+    return _after(policy, state, Advance(now))[0]
 
 
 def _after(policy: Policy, state: Subscription, command: Advance | SwitchPlan) -> tuple[Subscription, Sequence[Line]]:

@@ -371,6 +371,13 @@ def test_an_inactive_organization_comes_back_with_a_card_that_can_be_charged(des
     assert desk.ask("access", ORG) == {"access": "full"}
 
 
+def test_a_card_for_a_new_beginning_is_taken_before_the_worker_has_seen_the_end(desk: Desk) -> None:
+    desk.paying()
+    desk.ask("cancel", ORG)
+    desk.ahead = timedelta(days=31)
+    assert desk.ask("reactivate", ORG, desk.saved_card())["summary"]["state"] == "active"
+
+
 def test_a_new_beginning_whose_charge_is_not_known_yet_says_so(desk: Desk) -> None:
     assert desk.provider is not None
     desk.paying()
