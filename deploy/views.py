@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
+from services.billing.views import VIEWS as BILLING
 from services.devices.bootstrap import VIEWS as DEVICES
 from services.firmware.bootstrap import VIEWS as FIRMWARE
 from services.gateway.directory_views import VIEWS as DIRECTORY
@@ -23,7 +24,13 @@ from shared.projections.view import View
 from shared.settings import Settings
 from shared.store.open import open_existing
 
-SERVICE_VIEWS: Mapping[str, Sequence[View]] = {"orgs": ORGS, "devices": DEVICES, "firmware": FIRMWARE, "hooks": HOOKS}
+SERVICE_VIEWS: Mapping[str, Sequence[View]] = {
+    "orgs": ORGS,
+    "billing": BILLING,
+    "devices": DEVICES,
+    "firmware": FIRMWARE,
+    "hooks": HOOKS,
+}
 
 
 @contextmanager

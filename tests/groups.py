@@ -26,9 +26,11 @@ FOLDER = Path(__file__).resolve().parent
 UNIT = (
     "billing/test_card_numbers.py",
     "billing/test_charging.py",
+    "billing/test_drafts.py",
     "billing/test_examples.py",
     "billing/test_properties.py",
     "billing/test_subscriptions.py",
+    "billing/test_summary.py",
     "deploy/test_blob_references.py",
     "deploy/simulation/test_conditions.py",
     "deploy/simulation/test_particle_session.py",

@@ -14,11 +14,11 @@ from typing import Any
 
 from nameko.rpc import rpc
 
+from services.billing.edge import Edge
 from services.billing.hints import Hints
 from services.billing.payments import Payments
 from services.billing.stripe_kinds import WANTED
 from shared.bus.given import Given
-from shared.bus.providers import EventStreams
 from shared.errors import FlotillaError, Refused, Unavailable
 from shared.times import iso
 
@@ -63,12 +63,10 @@ class Inbox:
             self._wake()
 
 
-class HookCalls:
+class HookCalls(Edge):
     """A part of ``BillingService``."""
 
-    streams = EventStreams()
-    inbox = Given()
-    billing_clock = Given()
+    inbox: Inbox = Given()
 
     @rpc(expected_exceptions=FlotillaError)
     def receive_hook(self, body: str, signature: str) -> dict[str, Any]:

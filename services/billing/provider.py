@@ -129,8 +129,13 @@ class Provider(Protocol):
     """Blocking calls, bounded in time; safe from any thread. Raises ``ProviderUnavailable`` from all but ``execute``,
     whose fate is then ``unknown``."""
 
-    def ensure_customer(self, org_id: str, email: str) -> str:
-        """The customer of this organization, made once."""
+    def ensure_customer(self, org_id: str) -> str:
+        """The customer of this organization, made once. The provider learns the organization's id and nothing of any
+        person, so that nothing of a person need be forgotten there (EVT-5)."""
+        ...
+
+    def forget_customer(self, customer_ref: str) -> None:
+        """Have it and its cards exist no more; nothing if that is so."""
         ...
 
     def begin_card_setup(self, customer_ref: str, key: str) -> CardSetup: ...
@@ -139,7 +144,9 @@ class Provider(Protocol):
         """The card, kept for this customer. Raises ``CardRefused``."""
         ...
 
-    def forget_card(self, card_ref: str) -> None: ...
+    def forget_card(self, card_ref: str) -> None:
+        """Have it belong to nobody; nothing if that is so."""
+        ...
 
     def prepare(self, payment: Payment) -> str:
         """The provider's name for the payment. No money moves."""
@@ -150,6 +157,10 @@ class Provider(Protocol):
         ...
 
     def inspect(self, provider_ref: str) -> Outcome: ...
+
+    def client_secret(self, provider_ref: str) -> str:
+        """What a browser confirms this payment with."""
+        ...
 
     def abandon(self, provider_ref: str) -> Outcome:
         """Cancel it, if that can be done; what became of it."""

@@ -25,6 +25,7 @@ from shared.events.billing import (
     ChargeRequested,
     ChargesHeld,
     ChargesReleased,
+    CustomerRegistered,
     InvoiceIssued,
     InvoiceSettledWithoutCharge,
     InvoiceVoided,
@@ -49,6 +50,7 @@ Standing = Literal["none", "trialing", "active", "past_due", "inactive"]
 Event = (
     TrialStarted
     | SubscriptionStarted
+    | CustomerRegistered
     | CardReplaced
     | SeatAdded
     | SeatRemoved
@@ -195,6 +197,8 @@ def evolve(state: Subscription, event: Event) -> Subscription:
                 customer_ref=event.customer_ref,
                 card=event.card,
             )
+        case CustomerRegistered(_, _, customer_ref):
+            return replace(state, customer_ref=customer_ref)
         case CardReplaced(_, _, card):
             return replace(state, card=card, refused=None)
         case SeatAdded() | SeatRemoved() | PlanSwitched():
@@ -234,8 +238,8 @@ def _overseen(
 def _configured(state: Subscription, event: SeatAdded | SeatRemoved | PlanSwitched) -> Subscription:
     invoice = state.invoice
     if invoice is not None:
-        invoice = replace(invoice, fresh=_with(invoice.fresh, event.lines))
-    state = replace(state, pending=_with(state.pending, event.lines), invoice=invoice)
+        invoice = replace(invoice, fresh=with_lines(invoice.fresh, event.lines))
+    state = replace(state, pending=with_lines(state.pending, event.lines), invoice=invoice)
     match event:
         case SeatAdded(_, _, member_id):
             return replace(state, members=state.members | {member_id})
@@ -247,7 +251,7 @@ def _configured(state: Subscription, event: SeatAdded | SeatRemoved | PlanSwitch
             assert_never(event)
 
 
-def _with(pending: tuple[Line, ...], lines: Sequence[Line]) -> tuple[Line, ...]:
+def with_lines(pending: tuple[Line, ...], lines: Sequence[Line]) -> tuple[Line, ...]:
     """Changes at the same instant are one: what the one asks for the rest of the period, the next one gives back."""
     if not pending or not lines:
         return (*pending, *lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -105,13 +106,18 @@ class StripeProvider(StripeLooking):
         client = stripe.StripeClient(key, max_network_retries=retries, http_client=http, **where)
         self._api = client.v1
 
-    def ensure_customer(self, org_id: str, email: str) -> str:
+    def ensure_customer(self, org_id: str) -> str:
         """The customer of this organization; the same key gives the same one."""
         with asking("customer"):
             customer = self._api.customers.create(
-                {"email": email, "metadata": {"org_id": org_id}}, {"idempotency_key": f"customer:{org_id}"}
+                {"metadata": {"org_id": org_id}}, {"idempotency_key": f"customer:{org_id}"}
             )
         return str(customer.id)
+
+    def forget_customer(self, customer_ref: str) -> None:
+        """Delete it with its cards."""
+        with asking("customer"), suppress(stripe.InvalidRequestError):  # there is none of this name
+            self._api.customers.delete(customer_ref)
 
     def begin_card_setup(self, customer_ref: str, key: str) -> CardSetup:
         """A set-up for a browser."""
@@ -134,11 +140,13 @@ class StripeProvider(StripeLooking):
                 method = self._api.payment_methods.attach(method_id, {"customer": customer_ref})
             else:
                 method = self._api.payment_methods.retrieve(method_id)
+            if id_of(method.customer) != customer_ref:  # it was forgotten since, and cannot be charged
+                raise CardRefused("card_required")
         return to_card(method)
 
     def forget_card(self, card_ref: str) -> None:
         """Have it belong to nobody."""
-        with asking("card"):
+        with asking("card"), suppress(stripe.InvalidRequestError):  # it belongs to nobody
             self._api.payment_methods.detach(card_ref)
 
     def prepare(self, payment: Payment) -> str:
@@ -184,6 +192,11 @@ class StripeProvider(StripeLooking):
         """What became of it."""
         with asking("payment"):
             return _outcome(self._api.payment_intents.retrieve(provider_ref))
+
+    def client_secret(self, provider_ref: str) -> str:
+        """Of the payment intent."""
+        with asking("payment"):
+            return cast(str, self._api.payment_intents.retrieve(provider_ref).client_secret)
 
     def abandon(self, provider_ref: str) -> Outcome:
         """Cancel it; what became of it, if it cannot be."""

@@ -30,6 +30,7 @@ from shared.events.billing import (
     ChargePostponed,
     ChargePrepared,
     ChargeRequested,
+    CustomerRegistered,
     InvoiceIssued,
     InvoiceSettledWithoutCharge,
     InvoiceVoided,
@@ -60,10 +61,11 @@ CARD_REMINDER = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an installation may have otherwise. ``provider_retry_minutes``: pauses after an attempt that could not be
-    made, the last one for ever (GW-2); ``hold_after_missed_periods``: with real money, charges that are overdue by more
-    wait for an operator (CAL-6)."""
+    """What an installation may have otherwise. ``is_billed``: False where nobody pays, so that time changes nothing;
+    ``provider_retry_minutes``: pauses after an attempt that could not be made, the last one for ever (GW-2);
+    ``hold_after_missed_periods``: with real money, charges that are overdue by more wait for an operator (CAL-6)."""
 
+    is_billed: bool = True
     trial_days: int = 30
     retry_every_days: int = 3
     failed_attempts_before_lock: int = 3
@@ -91,6 +93,14 @@ class StartSubscription:
     member_id: str
     customer_ref: str
     card: Card
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterCustomer:
+    """The provider keeps cards for it under this name, which began without one."""
+
+    customer_ref: str
     at: datetime
 
 
@@ -199,7 +209,7 @@ class RecordDeclined:
 
 
 Record = RecordPrepared | RecordPostponed | RecordPaid | RecordDeclined
-Wish = ReplaceCard | AddSeat | RemoveSeat | SwitchPlan | Cancel | Reactivate | Authenticate | Advance
+Wish = RegisterCustomer | ReplaceCard | AddSeat | RemoveSeat | SwitchPlan | Cancel | Reactivate | Authenticate | Advance
 Command = StartTrial | StartSubscription | Wish | Record | Oversight
 
 
@@ -269,7 +279,7 @@ def _start(run: _Run, command: StartTrial | StartSubscription) -> None:
 
 def _advance(run: _Run, now: datetime) -> None:
     """Run the timers that are due, in the order of their due times."""
-    while (timer := _next_timer(run.state)) is not None and timer[0] <= now:
+    while run.policy.is_billed and (timer := _next_timer(run.state)) is not None and timer[0] <= now:
         due_at, act = timer
         act(run, due_at)
 
@@ -350,23 +360,29 @@ def _pass_boundary(run: _Run, due_at: datetime) -> None:
     if state.cancel_at is not None:
         run.tell(SubscriptionEnded(state.org_id, due_at, "cancelled"))
         return
-    is_first = state.anchor is None or state.period is None
-    months = MONTHS[state.plan] + (0 if is_first else state.months)
-    anchor = due_at if is_first or state.anchor is None else state.anchor
-    _issue(run, "trial_end" if is_first else "renewal", due_at, boundary(anchor, months))
+    reason: Literal["trial_end", "renewal"] = "trial_end" if state.period is None else "renewal"
+    _issue(run, reason, period_ahead(run.policy, state, due_at))
     if run.state.invoice is not None:
         _request(run, "schedule", due_at)
 
 
-def _issue(run: _Run, reason: Literal["trial_end", "renewal", "reactivation"], at: datetime, ends_at: datetime) -> None:
+def period_ahead(policy: Policy, state: Subscription, starts_at: datetime) -> Line:
+    """What the next period costs, as things are: the one that follows the running one, or the first (CAL-2)."""
+    anchor, months = starts_at, MONTHS[state.plan]
+    if state.period is not None and state.anchor is not None:
+        anchor, months = state.anchor, months + state.months
+    cents = state.seats * price(policy.prices, state.plan)
+    return Line("period", cents, state.plan, state.seats, starts_at, boundary(anchor, months))
+
+
+def _issue(run: _Run, reason: Literal["trial_end", "renewal", "reactivation"], ahead: Line) -> None:
     """The invoice of the period that begins now; it is settled at once if there is nothing to charge (MON-3, MON-4)."""
-    state, prices = run.state, run.policy.prices
-    cents = state.seats * price(prices, state.plan)
-    lines = [Line("period", cents, state.plan, state.seats, at, ends_at), *state.pending]
+    state, at = run.state, ahead.starts_at
+    lines = [ahead, *state.pending]
     total = sum(line.cents for line in lines)
     number = state.number + 1
-    what = (state.plan, state.seats, prices, lines, total)
-    run.tell(InvoiceIssued(state.org_id, at, number, reason, at, ends_at, *what))
+    what = (ahead.plan, ahead.seats, run.policy.prices, lines, total)
+    run.tell(InvoiceIssued(state.org_id, at, number, reason, at, ahead.ends_at, *what))
     if total < run.policy.minimum_charge_cents:
         run.tell(InvoiceSettledWithoutCharge(state.org_id, at, number, total))
 
@@ -462,11 +478,11 @@ def _wish(run: _Run, command: Wish) -> None:
             _change_seats(run, member_id, in_seconds(command.at), joins=isinstance(command, AddSeat))
         case SwitchPlan(plan):
             _switch(run, plan, at)
+        case RegisterCustomer(customer_ref):
+            if run.state.customer_ref is None:
+                run.tell(CustomerRegistered(run.state.org_id, at, customer_ref))
         case ReplaceCard(card):
-            _must_be_known(run.state)
-            run.tell(CardReplaced(run.state.org_id, at, card))
-            if run.state.invoice is not None:
-                _request(run, "customer", at)
+            _replace_card(run, card, at)
         case Cancel():
             _cancel(run, at)
         case Reactivate(_, card):
@@ -478,6 +494,15 @@ def _wish(run: _Run, command: Wish) -> None:
             _request(run, "customer", at, present=True)
         case _:
             assert_never(command)
+
+
+def _replace_card(run: _Run, card: Card, at: datetime) -> None:
+    if card == run.state.card:
+        return
+    _must_be_known(run.state)
+    run.tell(CardReplaced(run.state.org_id, at, card))
+    if run.state.invoice is not None:
+        _request(run, "customer", at)
 
 
 def _must_be_known(state: Subscription) -> None:
@@ -496,10 +521,10 @@ def _change_seats(run: _Run, member_id: str, at: datetime, *, joins: bool) -> No
     if state.period is not None:  # CAL-5
         at = max(at, state.period.starts_at)
     event = SeatAdded if joins else SeatRemoved
-    run.tell(event(state.org_id, at, member_id, after.seats, _lines(state, at, after)))
+    run.tell(event(state.org_id, at, member_id, after.seats, lines_of(state, at, after)))
 
 
-def _lines(state: Subscription, at: datetime, after: Configuration) -> list[Line]:
+def lines_of(state: Subscription, at: datetime, after: Configuration) -> list[Line]:
     """What a change comes to in the running period; nothing in a trial, and while it is inactive."""
     if state.period is None or at >= state.period.ends_at:
         return []
@@ -514,7 +539,7 @@ def _switch(run: _Run, plan: str, at: datetime) -> None:
         raise Refused("inactive", "the subscription is inactive; re-activate it first")
     known: Plan = "monthly" if plan == "monthly" else "yearly"
     if known != state.plan:
-        lines = _lines(state, at, Configuration(known, state.seats))
+        lines = lines_of(state, at, Configuration(known, state.seats))
         run.tell(PlanSwitched(state.org_id, at, known, state.plan, lines))
 
 
@@ -540,7 +565,7 @@ def _reactivate(run: _Run, at: datetime, card: Card | None) -> None:
         raise Refused("not_cancelled", "the subscription is neither cancelled nor inactive")
     if card is None:
         raise Refused("card_required", "re-activating takes a card")
-    _issue(run, "reactivation", at, boundary(at, MONTHS[state.plan]))
+    _issue(run, "reactivation", period_ahead(run.policy, state, at))
     if run.state.invoice is None:
         _come_back(run, at, card)
     else:

@@ -12,6 +12,7 @@ from nameko.rpc import ServiceRpc
 from services.orgs import queries
 from services.orgs.oauth.grants import Grants
 from services.orgs.oauth.logging_in import LoggingIn
+from shared.bus.calls import PatientRpc
 from shared.bus.given import Given
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.context import Context
@@ -20,6 +21,8 @@ from shared.projections.view import Row
 from shared.streams import Streams
 
 Made = TypeVar("Made")
+DRAFT_S = 60.0
+"""So long the payment provider may be asked for a card, which billing tries several times."""
 
 
 class Edge:
@@ -30,6 +33,7 @@ class Edge:
     clock = ClockProvider()
     public_clients = Given()
     billing = ServiceRpc("billing")
+    drafts = PatientRpc("billing", DRAFT_S)
 
     def _command(self, kind: Callable[[Streams, Context, datetime], Made]) -> Made:
         return kind(Streams(self.streams.store, self.streams.contracts), self.streams.context, self.clock())

@@ -72,6 +72,14 @@ class SubscriptionStarted(Event, frozen=True):
     card: Card
 
 
+class CustomerRegistered(Event, frozen=True):
+    """The provider keeps cards for it under this name from now on: it began without one."""
+
+    org_id: Hex24
+    at: Moment
+    customer_ref: ProviderRef
+
+
 class CardReplaced(Event, frozen=True):
     """Charges go to this card from now on (BIL-6)."""
 

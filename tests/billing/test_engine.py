@@ -34,7 +34,7 @@ def test_a_running_service_charges_what_comes_due_by_a_move_of_the_clock(sandbox
     transport = open_transport("local:", name="test")
     running = Runtime("test", [transport, build(settings, transport, store)])
     provider = SandboxProvider("sk_test_12345", url=sandbox)
-    customer = provider.ensure_customer(ORG, "ada@example.com")
+    customer = provider.ensure_customer(ORG)
     card = provider.finish_card_setup(customer, set_up(sandbox, provider, customer, "4242424242424242"))
     now = datetime.now(UTC)
     streams, context = Streams(store, CONTRACTS), Context.new("account:" + "a" * 24, "test")

@@ -40,7 +40,7 @@ def provider(sandbox: str) -> StripeProvider:
 
 @pytest.fixture
 def customer(provider: StripeProvider) -> str:
-    return provider.ensure_customer(ORG, "ada@example.com")
+    return provider.ensure_customer(ORG)
 
 
 def set_up(sandbox: str, provider: StripeProvider, customer: str, number: str) -> str:
@@ -67,13 +67,31 @@ def payment(sandbox: str, provider: StripeProvider, customer: str, number: str =
 def test_a_card_is_kept_for_its_customer(sandbox: str, provider: StripeProvider, customer: str) -> None:
     card = provider.finish_card_setup(customer, set_up(sandbox, provider, customer, "4242424242424242"))
     assert (card.brand, card.last4, card.exp_month, card.exp_year) == ("visa", "4242", 12, 2030)
-    provider.forget_card(card.ref)
+    for _ in range(2):
+        provider.forget_card(card.ref)
+
+
+def test_a_card_that_belongs_to_nobody_any_more_is_refused(sandbox: str, customer: str) -> None:
+    stripe = StripeProvider("sk_test_12345", url=sandbox, dialect=replace(SANDBOX, attaches=True))
+    setup_id = set_up(sandbox, stripe, customer, "4242424242424242")
+    with pytest.raises(CardRefused) as refused:
+        stripe.finish_card_setup(customer, setup_id)
+    assert refused.value.code == "card_required"
+
+
+def test_a_customer_is_forgotten_with_whatever_it_had_also_twice(sandbox: str, provider: StripeProvider) -> None:
+    leaving = provider.ensure_customer("d" * 24)
+    set_up(sandbox, provider, leaving, "4242424242424242")
+    for _ in range(2):
+        provider.forget_customer(leaving)
+    shown = httpx.get(f"{sandbox}/v1/customers/{leaving}", auth=("sk_test_12345", ""))
+    assert shown.status_code == 404 or shown.json().get("deleted")
 
 
 def test_a_set_up_that_did_not_end_or_is_somebody_elses_is_refused(
     sandbox: str, provider: StripeProvider, customer: str
 ) -> None:
-    other = provider.ensure_customer("c" * 24, "eve@example.com")
+    other = provider.ensure_customer("c" * 24)
     for setup_id in (
         provider.begin_card_setup(customer, "two").setup_id,
         set_up(sandbox, provider, other, "4242424242424242"),
@@ -110,6 +128,7 @@ def test_a_bank_that_asks_for_the_member_is_no_decline(sandbox: str, provider: S
     ref = provider.prepare(wanted)
     asked = provider.execute(ref, wanted)
     assert isinstance(asked, RequiresAction)
+    assert asked.client_secret == provider.client_secret(ref)
     assert asked.client_secret.startswith(ref)
     form = {"key": "pk_test_12345", "client_secret": asked.client_secret, "success": "true"}
     httpx.post(f"{sandbox}/v1/payment_intents/{ref}/_authenticate", data=form).raise_for_status()
@@ -147,7 +166,7 @@ def test_what_happened_at_the_provider_is_found_without_a_message(
 
 def test_a_sandbox_that_was_started_anew_gets_customers_and_cards_again(sandbox: str) -> None:
     provider = SandboxProvider("sk_test_12345", url=sandbox)
-    customer = provider.ensure_customer(ORG, "ada@example.com")
+    customer = provider.ensure_customer(ORG)
     wanted = replace(payment(sandbox, provider, customer, "4000000000000341"), last4="0341")
     old = provider.prepare(wanted)
     httpx.delete(f"{sandbox}/_config/data").raise_for_status()

@@ -93,7 +93,7 @@ def test_while_the_fate_of_an_attempt_is_not_known_one_waits() -> None:  # GW-1
     assert timeline.state.charge is not None
     for command in (
         Cancel(day(4, 1)),
-        ReplaceCard(card("ok"), day(4, 1)),
+        ReplaceCard(card("ok", 2), day(4, 1)),
         Reactivate(day(4, 1)),
         Authenticate(day(4, 1)),
     ):

@@ -48,6 +48,12 @@ class Billing:
             raise NotFound("Subscription not found.")
         return self.known[org_id]
 
+    @rpc(expected_exceptions=Refused)
+    def finish_draft(self, draft_id: str | None, account_id: str, setup_id: str | None) -> dict[str, Any]:
+        if setup_id == "refused":
+            raise Refused("card_required", "The card set-up is not finished.")
+        return {"org_id": draft_id}
+
 
 def password_grant(username: str, client: str) -> dict[str, Any]:
     return {"grant_type": "password", "username": username, "password": PASSWORD, "client_id": client}
@@ -271,6 +277,16 @@ def test_a_repeated_founding_is_answered_as_it_was(platform: Platform) -> None:
     given = {"account_id": platform.account(), "name": "Again and again", "slug": None, "plan": "monthly"}
     first = platform.ask("create_organization", context, **given)
     assert platform.ask("create_organization", context, **given) == first
+
+
+def test_a_draft_becomes_the_organization_once(platform: Platform) -> None:  # ORG-1
+    context, draft_id = Context.new("anonymous", "test", uuid4()), uuid4().hex[:24]
+    given = {"account_id": platform.account(), "slug": None, "plan": "monthly", "draft_id": draft_id}
+    assert platform.refusal("create_organization", name="Card", setup_id="refused", **given) == "card_required"
+    made = platform.ask("create_organization", context, name="Card", setup_id="seti_1", **given)
+    assert made["organization"]["id"] == draft_id
+    assert platform.ask("create_organization", context, name="Card", setup_id="seti_1", **given) == made
+    assert platform.refusal("create_organization", name="Two", setup_id=None, **given) == "already_in_organization"
 
 
 @pytest.mark.parametrize(

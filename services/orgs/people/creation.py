@@ -47,14 +47,26 @@ class Creation:
         command = CreateAccount(account_id, email, password_hash, *info, nonce, self.now)
         return account_id, self.streams.handle(ACCOUNTS, stream, command, self.context).position
 
-    def organization(self, account_id: str, name: str, slug: str | None, plan: Plan) -> OrganizationFounded:
-        """Found it and create it; ``slug`` None is made from the name. Refuses with ``already_in_organization`` or
-        ``slug_taken``."""
-        org_id = record_id(self.context.command_id, "org")
+    def must_be_free(self, account_id: str) -> None:
+        """Refuses with ``already_in_organization``, unless by what this very command founded."""
         stream = accounts.stream_of(account_id)
         account = self.streams.load(ACCOUNTS, stream).state
-        refuse_second_organization(account, org_id)  # before a slug is reserved in vain
-        if account.founded is None or account.founded.org_id != org_id:
+        if self.streams.repeated(ACCOUNTS, stream, self.context) is None:
+            refuse_second_organization(account, None)
+
+    def organization(
+        self, account_id: str, name: str, slug: str | None, plan: Plan, org_id: str | None = None
+    ) -> OrganizationFounded:
+        """Found it and create it; ``slug`` None is made from the name, ``org_id`` is that of a draft. Refuses with
+        ``already_in_organization``, ``slug_taken``, and ``card_required`` for a draft that is used."""
+        org_id = org_id or record_id(self.context.command_id, "org")
+        stream = accounts.stream_of(account_id)
+        account = self.streams.load(ACCOUNTS, stream).state
+        is_used = self.streams.load(ORGANIZATIONS, organizations.stream_of(org_id)).state.created is not None
+        if self.streams.repeated(ACCOUNTS, stream, self.context) is None:
+            refuse_second_organization(account, None)  # before a slug is reserved in vain
+            if is_used:
+                raise Refused("card_required", "An organization was created with this draft; begin another one.")
             command = FoundOrganization(org_id, name, self._org_slug(account, name, slug), plan)
             self.streams.handle(ACCOUNTS, stream, command, self.context)
         founded = self._founded(stream)

@@ -24,11 +24,23 @@ class OrganizationCalls(Edge):
 
     @rpc(expected_exceptions=FlotillaError)
     def create_organization(
-        self, account_id: str, name: str, slug: str | None = None, plan: str | None = None
+        self,
+        account_id: str,
+        name: str,
+        slug: str | None = None,
+        plan: str | None = None,
+        draft_id: str | None = None,
+        setup_id: str | None = None,
     ) -> dict[str, Any]:
+        """``{"organization": {…}, "position"}``. Refuses with ``already_in_organization``, ``slug_taken``,
+        ``unknown_plan``, ``invalid_request``; and where organizations are billed, with ``card_required`` unless the
+        draft's set-up ended with a card (ORG-1)."""
         account_id = requests.record_id(account_id, "User not found.")
         wanted = requests.title("name", name), requests.org_slug(slug), requests.plan(plan)
-        founded = self._command(Creation).organization(account_id, *wanted)
+        creating = self._command(Creation)
+        creating.must_be_free(account_id)
+        org_id = self.drafts.finish_draft(draft_id=draft_id, account_id=account_id, setup_id=setup_id)["org_id"]
+        founded = creating.organization(account_id, *wanted, org_id)
         row, position = creation.organization_row(self.streams, founded.org_id)
         return {"organization": objects.organization_object(row, trial(row)), "position": position}
 

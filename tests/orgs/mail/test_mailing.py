@@ -43,6 +43,10 @@ class Billing:
     def subscription(self, org_id: str) -> dict[str, Any]:
         raise NotFound("Subscription not found.")
 
+    @rpc
+    def finish_draft(self, draft_id: str | None, account_id: str, setup_id: str | None) -> dict[str, Any]:
+        return {"org_id": draft_id}
+
 
 class Devices:
     name = "devices"

@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.orgs.people.account_commands import LeaveOrganization
+from services.orgs.people.accounts import ACCOUNTS, stream_of
 from services.orgs.people.creation import organization_row
 from shared.errors import NotFound, Refused, Unavailable
 
@@ -66,15 +68,15 @@ def test_an_organization_has_its_founder_and_a_slug_of_its_name(world) -> None: 
     assert position == world.store.events[-1].position
 
 
-@given(st.lists(runs, max_size=6), st.sampled_from([0, 40, 100]))
+@given(st.lists(runs, max_size=6), st.sampled_from([0, 40, 100]), st.sampled_from([None, "d" * 24]))
 def test_founding_with_crashes_and_reactions_in_any_order_makes_one_organization(
-    new_world, died, schedule, pause_s
+    new_world, died, schedule, pause_s, draft_id
 ) -> None:
     world = new_world()
     account_id = world.account(ADA)
 
     def command():
-        return world.creation("found").organization(account_id, "Acme", None, "monthly")
+        return world.creation("found").organization(account_id, "Acme", None, "monthly", draft_id)
 
     def reaction() -> None:
         for founded in world.of_type("OrganizationFounded"):
@@ -173,6 +175,18 @@ def test_a_store_that_is_away_is_said_to_be(world) -> None:
     world.is_away()
     with pytest.raises(Unavailable):
         world.creation("found").organization(account_id, "Acme", None, "monthly")
+
+
+def test_a_draft_makes_one_organization_also_for_whoever_has_left_it(world) -> None:  # ORG-1
+    ada, draft = world.account(ADA), "d" * 24
+    for _ in range(2):
+        assert world.creation("found").organization(ada, "Acme", None, "monthly", draft).org_id == draft
+    leave = LeaveOrganization(draft, None, "left")
+    world.streams.handle(ACCOUNTS, stream_of(ada), leave, world.context("leave"))
+    assert world.creation("found").organization(ada, "Acme", None, "monthly", draft).org_id == draft  # a late repeat
+    with pytest.raises(Refused) as refused:
+        world.creation("again").organization(ada, "Acme", None, "monthly", draft)
+    assert refused.value.code == "card_required"
 
 
 def test_nobody_founds_without_an_account(world) -> None:

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.billing.clock import BillingClock
 from services.billing.service import BillingService
+from services.billing.subscriptions import Policy
 from services.devices.quarantine import KnownProducts
 from services.devices.service import DevicesService
 from services.firmware.releases import Proofs
@@ -25,15 +27,16 @@ from shared.bus import wire
 from shared.bus.given import Given
 from shared.bus.host import ServiceHost
 from shared.bus.local import LocalTransport
-from shared.bus.messages import to_message
+from shared.bus.messages import to_message, to_recorded
 from shared.bus.providers import ClockProvider, EventStreams, Views
 from shared.context import Context
+from shared.events.billing import SeatAdded, TrialStarted
 from shared.events.contracts import CONTRACTS
 from shared.events.firmware import VersionFirstRan, VersionUploaded
 from shared.events.gateway import FirmwareReported
-from shared.events.orgs import OrganizationCreated, OrganizationFounded
+from shared.events.orgs import MemberJoined, OrganizationCreated, OrganizationFounded
 from shared.store.open import open_store
-from shared.store.port import ANY, EventStore, Position, Recorded
+from shared.store.port import ANY, EventStore, New, Position, Recorded
 from shared.streams import Streams
 from tests.keys import contracts_with_keys
 
@@ -70,7 +73,8 @@ def happened() -> dict[str, list[Any]]:
         streams[f"account-{account}"] = [founded]
         other = hex24("other-org", number)
         created = OrganizationCreated(other, f"Other {number}", f"other-{number}", "yearly", account, email)
-        streams[f"made-{other}"] = [created]
+        team = [MemberJoined(other, one, email, "administrator") for one in (account, hex24("second", number))]
+        streams[f"org-{other}"] = [created, *team]
     return streams
 
 
@@ -140,11 +144,17 @@ def platform(folder: Path) -> Iterator[tuple[EventStore, LocalTransport]]:
             context = Context(uuid5(NAMESPACE, f"upload-{version}"), "account:x", "chain")
             stream = f"firmware-{PRODUCT}"
             store.append(stream, ANY, [KEYED.encode(VersionUploaded(*image), 0, context, stream=stream)])
+        for stream, told in OF_STREAM.items():
+            if stream.startswith("org-"):  # billing reads on where it hears of something
+                recorded = map(to_recorded, told)
+                store.append(stream, ANY, [New(one.id, one.type, one.data, one.meta) for one in recorded])
         transport = LocalTransport()
         stack.callback(transport.stop)
         given_ones = {
             "streams": EventStreams(Streams(store, KEYED), KEYED),
             "clock": ClockProvider(),
+            "policy": Given(Policy()),
+            "billing_clock": Given(BillingClock(Streams(store, KEYED))),
             "proofs": Given(Proofs()),
             "presence": Same(NoPresence()),
             "coordinator": Same(NoRounds()),
@@ -182,8 +192,17 @@ def outcome(folder: Path, deliveries: Sequence[dict[str, Any]]) -> dict[str, lis
 
 
 def _fact(event: Any) -> Any:
-    """Which of several devices proves a version is a race between the gateways; that one of them does is not."""
-    return (type(event), event.product_id, event.version) if isinstance(event, VersionFirstRan) else event
+    """Which of several devices proves a version is a race between the gateways; that one of them does is not. Each run
+    has its own time at which teams came to be."""
+    match event:
+        case VersionFirstRan():
+            return type(event), event.product_id, event.version
+        case TrialStarted():
+            return type(event), event.org_id, event.plan
+        case SeatAdded():
+            return type(event), event.org_id, event.member_id, event.seats
+        case _:
+            return event
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +213,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     assert all(len(found[stream]) == 1 for stream in strangers)
     assert len(found[f"firmware-{PRODUCT}"]) == 2 * len(VERSIONS)
     for number in range(2):
-        assert len(found[f"subscription-{hex24('other-org', number)}"]) == 1
+        assert len(found[f"subscription-{hex24('other-org', number)}"]) == 3
         assert len(found[f"org-{hex24('org', number)}"]) >= 1
     return found
 
