@@ -156,7 +156,9 @@ class _Bulks:
         insert, width = _upsert(database, tables), len(tables.view.columns)
         self.upsert: _Bulk | Recordset
         as_values = database.is_sqlite or float in tables.view.columns.values()  # JSON has not all that a float has
-        self.upsert = _Bulk(width, partial(_repeated, compiled(insert))) if as_values else Recordset(insert, tables, dialect)
+        self.upsert = (
+            _Bulk(width, partial(_repeated, compiled(insert))) if as_values else Recordset(insert, tables, dialect)
+        )
         self.alike = AlikeRows(insert, tables, dialect, dump_of) if database.is_sqlite or not as_values else None
         self.delete = _Bulk(len(key), lambda size: compiled(_delete(tables.rows, key, size)), MAX_ALTERNATIVES)
         self.count = _Bulk(3, partial(_repeated, count))

@@ -14,7 +14,7 @@ from shared.projections.view import Key, Row, View
 from tests.shared.projections.fleet import NOW, Flaky, Fleet, content, device
 
 COLUMNS = {name: kind for name, kind in Fleet().view().columns.items() if kind is not float}
-VIEW = Fleet().view(columns=COLUMNS, sets=None)
+VIEW = Fleet().view(name="alike", columns=COLUMNS, sets=None)
 BLANK = {
     "product_id": 1000,
     "name": "it's 100 % ä",
@@ -68,7 +68,7 @@ def test_values_that_are_shared_are_given_once(database: Flaky) -> None:
 
 
 def test_numbers_with_fractions_are_kept(database: Flaky) -> None:
-    view = Fleet().view(sets=None)
+    view = Fleet().view(name="scored", sets=None)
     database.prepare([view])
     rows = rows_of(MANY, score=lambda number: 0.5 if number % 3 else 1e300)
     write(database, view, rows)
