@@ -99,7 +99,7 @@ class AlikeRows:
 
     def _from_values(self, different: tuple[str, ...], size: int) -> sa.Insert:
         """With the rows' values one after the other, and then the shared ones."""
-        columns = [sa.column(name) for name in different]
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in different]
         given = sa.values(*columns, name="given").data([("",) * len(different)] * size).cte("given")
         chosen = [given.c[name] if name in different else sa.bindparam(f"shared_{name}") for name in self._kinds]
         # SQLite would take the ON of the conflict for that of a join, were it not for a WHERE.
