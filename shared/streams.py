@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic
+
+import msgspec
 
 from shared.aggregates import Aggregate, Command, State
 from shared.context import Context
@@ -25,8 +26,7 @@ FIRST_PAUSE_S = 0.001
 """Between attempts there is a random pause of at most this, doubled each time, so that rivals do not meet for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded(Generic[State]):
+class Loaded(msgspec.Struct, Generic[State], frozen=True):
     """A stream folded. ``version`` is -1 and ``position`` None for a stream that does not exist."""
 
     state: State
@@ -40,8 +40,7 @@ class Loaded(Generic[State]):
         return NO_STREAM if self.version < 0 else self.version
 
 
-@dataclass(frozen=True, slots=True)
-class Handled(Generic[State]):
+class Handled(msgspec.Struct, Generic[State], frozen=True):
     """The outcome of a command: the state after it, and the position that makes its effects visible; the events are
     empty if it changed nothing."""
 
@@ -110,7 +109,8 @@ class Streams:
         outcomes: list[Handled[State] | Exception] = [Misuse("not handled")] * len(commands)
         left = list(range(len(commands)))
         if likely_new:
-            left = self._round(aggregate, commands, left, outcomes, context, lambda _: _unread(aggregate))
+            unread = Loaded(aggregate.initial, -1, None, ())
+            left = self._round(aggregate, commands, left, outcomes, context, lambda _: unread)
         left = self._round(aggregate, commands, left, outcomes, context, lambda stream: self.load(aggregate, stream))
         for index in left:
             try:
@@ -203,7 +203,3 @@ class Streams:
         for event in events:
             state = aggregate.evolve(state, event)
         return Handled(state, events, appended.version, appended.position)
-
-
-def _unread(aggregate: Aggregate[State, Command]) -> Loaded[State]:
-    return Loaded(aggregate.initial, -1, None, ())

@@ -12,11 +12,12 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from services.devices import claim_window, claims
 from services.devices.claim_window import WINDOW, OpenWindow, StateSecret

@@ -9,8 +9,11 @@ stream, one state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from services.devices.attributes import Changes, Values, as_object, merged, needed, values_of
 from shared.aggregates import Aggregate
@@ -65,8 +68,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImportDevice:
+class ImportDevice(msgspec.Struct, frozen=True, gc=False):
     """Make it a member; one in quarantine, or denied, is approved by it. ``key``: what it proves itself with; None
     leaves that as it is."""
 
@@ -270,8 +272,7 @@ class ProvisionDevice:
 Command = ImportDevice | QuarantineDevice | ChangeMember | ClaimDevice | ReleaseDevice | HandOver | ProvisionDevice
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """What ``decide`` asks for. ``product_id`` is None while it is a member of no product; ``claims``: how often it was
     claimed, in whichever product."""
 
@@ -290,7 +291,7 @@ class Device:
     provisioned: bool = False
     owner_id: str | None = None
     claims: int = 0
-    desired: Values = field(default_factory=dict)
+    desired: Values = msgspec.field(default_factory=dict)
 
 
 def decide(state: Device, command: Command) -> list[Event]:

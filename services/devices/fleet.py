@@ -78,6 +78,7 @@ _UNSEEN: Row = {
     **_NOT_HEARD,
     **_NO_UPDATE,
 }
+_NEW: Row = {"device_id": "", **_OUTSIDE, **_UNSEEN}
 _SAID = {(True, False): None, (False, False): "disabled", (False, True): "disabled_forced", (True, True): "forced"}
 """What a device declared of updates, as ``updates_said``; None also when it declared nothing."""
 _ENDED = ("failed", "succeeded", "interrupted")
@@ -119,7 +120,7 @@ def fold(row: Row | None, event: Any, recorded: Recorded) -> Row | None:
     """The device after the event; the turns of roll-outs mean nothing to one that nobody has heard of."""
     if row is None and isinstance(event, _TURNS):
         return None
-    before: Row = row or {"device_id": event.device_id, **_OUTSIDE, **_UNSEEN}
+    before: Row = row or {**_NEW, "device_id": event.device_id}
     changes = _CHANGES[type(event)](before, event, recorded)
     if "update_failures" in changes or "update_state" in changes:
         changes = {**changes, "update_phase": _phase({**before, **changes})}

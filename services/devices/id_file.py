@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from shared.ids import DeviceId, device_id
 
 MAX_LINE_BYTES = 600
@@ -46,8 +48,7 @@ Content = DeviceId | Keyed | Malformed | None
 """None for a blank line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line; ``end`` is the offset in bytes behind its line break."""
 
     number: int
@@ -96,28 +97,34 @@ class IdReader:
         """The lines that end in this chunk; it must be iterated to its end before the next is fed."""
         start = 0
         while (newline := chunk.find(b"\n", start)) >= 0:
-            self._keep(chunk, start, newline)
-            self._line_bytes += 1
-            yield self._line()
+            if self._line_bytes or newline - start > MAX_LINE_BYTES:
+                self._keep(chunk, start, newline)
+                self._line_bytes += 1
+                yield self._kept_line()
+            else:
+                yield self._line(chunk[start:newline], newline + 1 - start)
             start = newline + 1
         self._keep(chunk, start, len(chunk))
 
     def finish(self) -> Iterator[Line]:
         """The last line, if no line break followed it."""
         if self._line_bytes:
-            yield self._line()
+            yield self._kept_line()
 
     def _keep(self, chunk: bytes, start: int, end: int) -> None:
         room = MAX_LINE_BYTES + 1 - len(self._kept)
         self._kept += chunk[start : min(end, start + room)]
         self._line_bytes += end - start
 
-    def _line(self) -> Line:
-        kept = bytes(self._kept)
-        if self._offset == 0 and len(kept) <= MAX_LINE_BYTES:
-            kept = kept.removeprefix(BYTE_ORDER_MARK)
-        self._offset += self._line_bytes
-        self._number += 1
+    def _kept_line(self) -> Line:
+        kept, size_bytes = bytes(self._kept), self._line_bytes
         self._kept.clear()
         self._line_bytes = 0
-        return Line(self._number, content_of(kept), self._offset)
+        return self._line(kept, size_bytes)
+
+    def _line(self, raw: bytes, size_bytes: int) -> Line:
+        if self._offset == 0 and len(raw) <= MAX_LINE_BYTES:
+            raw = raw.removeprefix(BYTE_ORDER_MARK)
+        self._offset += size_bytes
+        self._number += 1
+        return Line(self._number, content_of(raw), self._offset)

@@ -218,6 +218,7 @@ _UNSEEN: Row = {
     "updates_enabled": True,
     "updates_forced": False,
 }
+_NEW_DEVICE: Row = {"device_id": "", **_OUTSIDE, **_UNSEEN}
 MOST_TRIED = 32
 """Versions of which the number of the last attempt is remembered, the ones that were tried last."""
 _TURNS = (r.RolloutTurnsGiven, r.RolloutTurnsEnded)
@@ -248,7 +249,7 @@ def _turn(row: Row | None, event: r.RolloutTurnsGiven | r.RolloutTurnsEnded) -> 
 def _device(row: Row | None, event: Any, _: Recorded) -> Row | None:
     if isinstance(event, _TURNS):
         return _turn(row, event)
-    before: Row = row or {"device_id": event.device_id, **_OUTSIDE, **_UNSEEN}
+    before: Row = row or {**_NEW_DEVICE, "device_id": event.device_id}
     changes = _decided(before, event) if isinstance(event, _DECISIONS) else _seen(before, event)
     if row and all(row[name] == value for name, value in changes.items()):
         return row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
@@ -73,7 +73,7 @@ def _moved(
     left: list[Key] = []
     for key in (*written, *gone):
         before, after = _sets(view, stored.get(key)), _sets(view, written.get(key))
-        if before != after:
+        if before is not after and before != after:
             joined += [(*one, *key) for one in after - before]
             left += [(*one, *key) for one in before - after]
     return joined, left
@@ -99,20 +99,24 @@ def _check(view: View, written: Mapping[Key, Row]) -> None:
 def _count(view: View, before: Iterable[Row], after: Iterable[Row]) -> dict[Counter, int]:
     if not view.counted:
         return {}
-    values = _values(view)
+    names, values = _values(view)
     alike = Tally(map(values, after))
     alike.subtract(map(values, before))
     counted: Tally[Counter] = Tally()
     for common, rows in alike.items():
         if rows:
-            for counter in view.tally(dict(zip(view.counted, common, strict=True))):
+            for counter in view.tally(dict(zip(names, common, strict=True))):
                 counted[counter] += rows
     return {counter: number for counter, number in counted.items() if number}
 
 
-def _values(view: View) -> Callable[[Row], tuple[Any, ...]]:
-    """A row's values in the columns that are counted by; hashable."""
-    names, lists = view.counted, [name for name in view.counted if view.columns[name] is list]
-    if lists or len(names) == 1:
-        return lambda row: tuple(tuple(row[name]) if name in lists else row[name] for name in names)
-    return itemgetter(*names)
+def _values(view: View) -> tuple[Sequence[str], Callable[[Row], tuple[Any, ...]]]:
+    """The columns that are counted by, and a row's values in them; hashable."""
+    lists = [name for name in view.counted if view.columns[name] is list]
+    plain = [name for name in view.counted if name not in lists]
+    if len(plain) < 2:
+        return [*plain, *lists], lambda row: (*(row[name] for name in plain), *(tuple(row[name]) for name in lists))
+    get = itemgetter(*plain)
+    if not lists:
+        return plain, get
+    return [*plain, *lists], lambda row: (*get(row), *[tuple(row[name]) for name in lists])

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from shared.projections.alike import AlikeRows, Dumps, runs
 from shared.projections.database import Database
 from shared.projections.folding import Changes
 from shared.projections.recordset import Recordset
@@ -57,10 +58,11 @@ class Rows:
         self._load = [(names[index], _LOAD[kind]) for index, kind in kinds if kind in _LOAD]
         dumps = _DUMP | _DUMP_SQLITE if database.is_sqlite else _DUMP
         self._dump = [(index, dumps[kind]) for index, kind in kinds if kind in dumps]
+        dump_of = {names[index]: dump for index, dump in self._dump}
         # SQLite would write floats with 15 digits, and takes 127 arguments at most.
         self._is_packed = database.is_sqlite and len(names) <= 100 and float not in view.columns.values()
         self._bulks = once(
-            tables.rows, database.dialect, "bulks", lambda: _Bulks(database, tables, packed=self._is_packed)
+            tables.rows, database.dialect, "bulks", lambda: _Bulks(database, tables, dump_of, packed=self._is_packed)
         )
 
     def load(self, connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Row]:
@@ -110,8 +112,7 @@ class Rows:
     def write(self, connection: sa.Connection, changes: Changes) -> None:
         """Write all changes of a transaction."""
         # Neighbours one after the other: with random keys, finding their places takes half of an import's time.
-        written = [changes.written[key] for key in sorted(changes.written)]
-        self._bulks.upsert.run_all(connection, self._values(written))
+        self._upsert(connection, [changes.written[key] for key in sorted(changes.written)])
         self._bulks.delete.run_all(connection, _flat(changes.gone))
         self._bulks.count.run_all(
             connection, [part for counted in changes.counted.items() for part in (*counted[0], counted[1])]
@@ -122,6 +123,13 @@ class Rows:
         if self._bulks.join is not None and self._bulks.leave is not None:
             self._bulks.join.run_all(connection, _flat(sorted(changes.joined)))
             self._bulks.leave.run_all(connection, _flat(changes.left))
+
+    def _upsert(self, connection: sa.Connection, written: Sequence[Row]) -> None:
+        alike, others = self._bulks.alike, written
+        if alike is not None:
+            unlike = [run for run in runs(written) if not alike.write(connection, run)]
+            others = [row for run in unlike for row in run]
+        self._bulks.upsert.run_all(connection, self._values(others))
 
     def _values(self, rows: Iterable[Row]) -> list[Any]:
         """Row after row as the database keeps them; converted column by column, which takes a third of the time."""
@@ -134,7 +142,7 @@ class Rows:
 class _Bulks:
     """The statements for one view's tables."""
 
-    def __init__(self, database: Database, tables: ViewTables, *, packed: bool) -> None:
+    def __init__(self, database: Database, tables: ViewTables, dump_of: Dumps, *, packed: bool) -> None:
         key, dialect = tables.view.key, database.dialect
 
         def compiled(statement: sa.Select[Any] | sa.Insert | sa.Delete) -> str:
@@ -145,11 +153,13 @@ class _Bulks:
         self.columns = ", ".join(tables.view.columns)
         self.of_keys = _of_keys(tables, dialect, packed=packed)
         self.select = _Bulk(len(key), lambda size: compiled(_select(tables, size, packed=packed)))
+        insert, width = _upsert(database, tables), len(tables.view.columns)
         self.upsert: _Bulk | Recordset
-        if database.is_sqlite or float in tables.view.columns.values():  # JSON has not all numbers that a float has
-            self.upsert = _Bulk(len(tables.view.columns), partial(_repeated, compiled(_upsert(database, tables))))
-        else:
-            self.upsert = Recordset(_upsert(database, tables), tables, dialect)
+        as_values = database.is_sqlite or float in tables.view.columns.values()  # JSON has not all that a float has
+        self.upsert = (
+            _Bulk(width, partial(_repeated, compiled(insert))) if as_values else Recordset(insert, tables, dialect)
+        )
+        self.alike = AlikeRows(insert, tables, dialect, dump_of) if database.is_sqlite or not as_values else None
         self.delete = _Bulk(len(key), lambda size: compiled(_delete(tables.rows, key, size)), MAX_ALTERNATIVES)
         self.count = _Bulk(3, partial(_repeated, count))
         self.uncount = _Bulk(

@@ -118,8 +118,7 @@ class Recorded(tuple[bytes, str, str, int, Position, int, bytes, bytes]):
         return f"Recorded({self.type} {self.id}, {self.stream} {self.version}, position {self.position}, {self.at})"
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """One append to one stream. ``expected`` is the version of its last event now, or an ``Expected``."""
 
     stream: str
@@ -127,8 +126,7 @@ class Append:
     events: Sequence[New]
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """Where the last event of an append stands."""
 
     version: int
