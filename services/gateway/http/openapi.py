@@ -96,6 +96,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {
             str(route.status): _answer(route),
             **({"202": {"description": "the past is being built; ask again", **_BUILDING}} if route.past else {}),
+            **({"202": {**_answer(route), "description": "not known yet; ask again"}} if route.unsettled else {}),
             **({"302": _REDIRECT} if route.redirects else {}),
             **(_IN_PARTS if route.media_type == OCTETS else {}),
             "default": {"description": "an error", "content": {**_page(route), **_json(Error)}},

@@ -30,6 +30,7 @@ OTHERS = {
     "client": "lamp-1234",
     "email": "jo@example.org",
     "group": "lab",
+    "number": "1",
     "key": "0" * 16,
     "hook": "a1" * 12,
     "owner": "c" * 24,
@@ -92,9 +93,11 @@ def ask(api: Any, route: Route, token: str | None, owners: dict[str, str]) -> An
 
 
 def outcome(answer: Any) -> str:
-    """What the door said: ``yes``, ``forbidden``, ``hidden`` or ``no token``."""
+    """What the door said: ``yes``, ``forbidden``, ``hidden``, ``closed`` or ``no token``."""
     if answer.request.method == "HEAD":
-        return {200: "yes", 400: "no token", 401: "no token", 403: "forbidden", 404: "hidden"}[answer.status_code]
+        return {200: "yes", 400: "no token", 401: "no token", 402: "closed", 403: "forbidden", 404: "hidden"}[
+            answer.status_code
+        ]
     is_json = answer.content and "json" in answer.headers["content-type"]
     trouble = answer.json() if is_json else {}
     if not isinstance(trouble, dict):
@@ -103,6 +106,9 @@ def outcome(answer: Any) -> str:
         return "no token"
     if trouble.get("error") == "permission_denied":
         return "forbidden"
+    if trouble.get("error") == "subscription_inactive":
+        assert answer.status_code == 402
+        return "closed"
     missing = trouble.get("error_description") in ("Product not found.", "Organization not found.")
     return "hidden" if missing or trouble.get("error") == "Permission Denied" else "yes"
 
@@ -145,6 +151,41 @@ def expected(route: Route, caller: Caller | None) -> str:
     return judge(route.permission, caller, is_about)
 
 
+OPEN_WHILE_UNPAID = re.compile(
+    r"GET /v1/orgs/{org}|(GET|POST|PUT) /v1/orgs/{org}/billing(/.*)?|DELETE /v1/(orgs/{org}|products/{product})/team/.*"
+)
+"""Of what is under an organization or a product (contract 13.4)."""
+
+
+@pytest.mark.parametrize("who", CALLERS, ids=name_of)
+def test_of_an_unpaid_organization_all_is_closed_to_the_team_but_what_the_contract_lists(
+    api: Any, world: Any, who: str
+) -> None:  # BIL-7
+    ours = replace(api.directory.orgs["ours"], unpaid=True)
+    api.directory.orgs |= {"ours": ours, ours.org_id: ours}
+    caller, token = known(api, world, who)
+    is_team = caller is not None and caller.kind in ("account", "client")
+    closed = 0
+    for route in ROUTES:
+        told = expected(route, caller)
+        if told == "yes" and is_team and re.search("{(org|product)}", route.path):
+            is_anybodys = rule_of(route.permission).to == "anonymous"
+            told = "yes" if is_anybodys or OPEN_WHILE_UNPAID.fullmatch(name(route)) else "closed"
+        if rule_of(route.permission).keeper and told == "yes" and who not in KEEPERS:
+            told = "closed"  # a device of the team's, by the other way
+        if told == "closed" and route.media_type == STREAMS:
+            assert ask(api, route, token, EXISTING).status_code == 402
+        seen = outcome(ask(api, route, token, EXISTING))
+        if route.media_type == STREAMS and rule_of(route.permission).keeper and told == "hidden":
+            told = "forbidden"
+        assert (name(route), seen) == (name(route), told)
+        closed += told == "closed"
+    assert (closed > 0) == (
+        is_team and (caller.org_id == OURS) and who not in ("client of another", "client for customers")
+    )
+
+
+KEEPERS = ("keeper of the device", "customer with the device", "customer of all products")
 OUTSIDERS = ("member of another", "without organization", "customer of another", "client of another")
 
 
