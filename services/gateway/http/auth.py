@@ -71,7 +71,7 @@ async def admit(call: Call) -> None:
         await _wait(call.edge, asked)
         if token:
             call.session = await find_session(call.edge, token, call.address)
-    await _find_owner(call)
+    await find_owner(call)
 
 
 async def settle(call: Call) -> None:
@@ -186,7 +186,7 @@ async def _ask_for(edge: Edge, token: str, token_digest: str, address: str) -> T
     )
 
 
-async def _find_owner(call: Call) -> None:
+async def find_owner(call: Call) -> None:
     """The thing in the path, if the caller may do this to it; what may not be seen is missed as what does not exist."""
     directory = call.services.directory
     if "product" in call.params:

@@ -28,6 +28,7 @@ TITLE, CARD, CONFIRM = "What your organization pays", "Your card", "Confirm with
 PERMISSION = "billing.change"
 SAID = {
     "card": "The card is saved.",
+    "ended": "The subscription is cancelled.",
     "kept": "The subscription goes on as before.",
     "paid": "Thank you, the payment went through.",
     "waiting": "The payment is on its way; it can take a minute until the bank has said so. Look again then.",
@@ -48,6 +49,11 @@ async def show_card(call: Call) -> Response:
 async def save_card(call: Call) -> Response:
     """The form of the provider has finished the set-up. Of an inactive subscription the card is charged at once."""
     return await _inside(call, _save, "card")
+
+
+async def cancel(call: Call) -> Response:
+    """It ends with what is paid (BIL-4)."""
+    return await _inside(call, _cancel)
 
 
 async def reactivate(call: Call) -> Response:
@@ -131,8 +137,11 @@ async def _card(call: Call, refusal: Refused | None = None) -> Response:
     setup = (await _ask(call, "begin_card_setup"))["card_setup"]
     summary = (await _ask(call, "summary"))["summary"]
     status, problem = (200, "") if refusal is None else (STATUS_OF_CODE.get(refusal.code, 400), refusal.reason)
-    given = {"consent": consent(summary), "button": "Pay and re-activate" if is_inactive(summary) else "Save this card"}
-    where = {"org": _path(call), "action": f"/orgs/{_path(call)}/billing/card"}
+    given: dict[str, Any] = {
+        "consent": consent(summary),
+        "button": "Pay and re-activate" if is_inactive(summary) else "Save this card",
+    }
+    where: dict[str, Any] = {"org": _path(call), "action": f"{_at(call)}/card"}
     form = _form("setup", setup)
     return page("card", CARD, status, problem=problem, card_form=form, **where, **given, **shown(summary))
 
@@ -149,6 +158,11 @@ async def _save(call: Call) -> Response:
     return _to(call, said="card")
 
 
+async def _cancel(call: Call) -> Response:
+    await _ask(call, "cancel")
+    return _to(call, said="ended")
+
+
 async def _keep(call: Call) -> Response:
     await _ask(call, "reactivate")
     return _to(call, said="kept")
@@ -156,12 +170,8 @@ async def _keep(call: Call) -> Response:
 
 async def _confirm(call: Call) -> Response:
     form = _form("payment", await _ask(call, "begin_authentication"))
-    given = {
-        "consent": "Your bank asks you to confirm the payment that is open.",
-        "button": "Confirm",
-        "sandbox": False,
-    }
-    where = {"org": _path(call), "action": f"/orgs/{_path(call)}/billing/confirmed"}
+    given: dict[str, Any] = {"consent": "Your bank asks you to confirm the payment that is open.", "button": "Confirm"}
+    where: dict[str, Any] = {"org": _path(call), "action": f"{_at(call)}/confirmed", "sandbox": False}
     return page("confirm", CONFIRM, card_form=form, **where, **given)
 
 
@@ -177,8 +187,8 @@ def _form(kind: Literal["setup", "payment"], told: dict[str, Any]) -> CardForm:
 
 
 def _sign_in(call: Call, to: str = "", problem: str = "") -> Response:
-    given = {"to": to, "username": call.body.get("username", ""), "problem": problem}
-    return page("sign_in", TITLE, 400 if problem else 200, org=_path(call), **given)
+    username = call.body.get("username", "")
+    return page("sign_in", TITLE, 400 if problem else 200, org=_path(call), to=to, username=username, problem=problem)
 
 
 def _path(call: Call) -> str:

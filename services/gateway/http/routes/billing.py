@@ -37,6 +37,7 @@ PAGES = [
     post(**_page("/card", "Its form", billing_pages.save_card, request=schemas.CardRequest())),
     post(**_page("/confirm", "The page on which a bank's check is passed", billing_pages.confirm)),
     post(**_page("/confirmed", "Its form", billing_pages.confirmed)),
+    post(**_page("/cancel", "Have it end with what is paid", billing_pages.cancel)),
     post(**_page("/reactivate", "Withdraw a cancellation", billing_pages.reactivate)),
     post(**_page("/sign-in", "Log in to these pages", billing_pages.sign_in, request=schemas.SignIn())),
     post(**_page("/sign-out", "Log out of them", billing_pages.sign_out)),
