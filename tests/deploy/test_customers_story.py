@@ -117,16 +117,8 @@ def receiver() -> Iterator[tuple[str, Queue[bytes]]]:
 
 @pytest.fixture
 def company(tmp_path: Path) -> Iterator[Company]:
-    settings = Settings.load(
-        {},
-        data=tmp_path,
-        http_port=0,
-        mqtt_port=0,
-        particle_tcp_port=0,
-        particle_udp_port=0,
-        workers=2,
-        hooks_allow="127.0.0.0/8",
-    )
+    ports = {"http_port": 0, "mqtt_port": 0, "particle_tcp_port": 0, "particle_udp_port": 0}
+    settings = Settings.load({}, data=tmp_path, payments="off:", workers=2, hooks_allow="127.0.0.0/8", **ports)
     runtime, gateway = embedded(settings)
     runtime.start()
     try:
