@@ -442,10 +442,17 @@ def finish_card_setup(setup: Mapping[str, Any], card: str) -> str:
         "payment_method_data[card][cvc]": "123",
     }
     url = f"{setup['api_url']}/v1/setup_intents/{setup['setup_id']}/confirm"
-    response = httpx.post(url, data=form, timeout=PROVIDER_S, trust_env=False)
+    if _confirmed(url, form) == "requires_action":  # the bank's check, which the sandbox counts as passed
+        _confirmed(url, {name: form[name] for name in ("key", "client_secret")})
+    return str(setup["setup_id"])
+
+
+def _confirmed(url: str, form: Mapping[str, Any]) -> str:
+    """How the set-up stands then."""
+    response = httpx.post(url, data=dict(form), timeout=PROVIDER_S, trust_env=False)
     if response.status_code >= 400:
         raise _refused_by_provider(response)
-    return str(setup["setup_id"])
+    return str(response.json()["status"])
 
 
 def _refused_by_provider(response: httpx.Response) -> ApiError:

@@ -15,7 +15,7 @@ import pytest
 from deploy.api import TEST_CARD, Api, ApiError
 from shared.errors import Refused
 
-DECLINED = "4000000000000002"
+DECLINED, ASKS_THE_BANK = "4000000000000002", "4000002500003155"
 SETUP = {"setup_id": "seti_1", "client_secret": "seti_1_secret", "publishable_key": "pk_test_1", "script_url": "s"}
 
 
@@ -49,9 +49,10 @@ class Played:
     def confirm(self, path: str, form: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
         assert path == "/v1/setup_intents/seti_1/confirm"
         self.confirmed.append(form)
-        if form["payment_method_data[card][number]"] == [DECLINED]:
+        if form.get("payment_method_data[card][number]") == [DECLINED]:
             return 402, {"error": {"code": "card_declined", "message": "Your card was declined."}}
-        return 200, {"status": "succeeded"}
+        asks = form.get("payment_method_data[card][number]") == [ASKS_THE_BANK]
+        return 200, {"status": "requires_action" if asks else "succeeded"}
 
 
 @pytest.fixture
@@ -100,6 +101,11 @@ def test_a_card_that_is_refused_founds_nothing(played: Played) -> None:
         played.api.create_organization("Acme", "acme", card=DECLINED)
     assert (refused.value.status, refused.value.code) == (402, "card_declined")
     assert played.asked[-1][1] == "/v1/orgs/drafts"
+
+
+def test_a_banks_check_is_passed(played: Played) -> None:
+    assert played.api.create_organization("Acme", "acme", card=ASKS_THE_BANK) == {"slug": "acme"}
+    assert played.confirmed[1] == {"key": ["pk_test_1"], "client_secret": ["seti_1_secret"]}
 
 
 def test_no_number_is_ever_sent_where_money_is_real(played: Played) -> None:  # BIL-6

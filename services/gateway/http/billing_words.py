@@ -14,7 +14,7 @@ def consent(summary: Mapping[str, Any]) -> str:
     if is_inactive(summary):
         return (
             f"This card is charged at once for the {_period(summary)} ahead: {_seats(summary)}, "
-            f"{money(summary['seats'] * summary['price_cents'])}, and what was still open. "
+            f"{money(summary['seats'] * summary['price_cents'])}, and adjustments that were pending. "
             f"It is then charged every {_period(summary)}. {HOW_TO_CANCEL}"
         )
     payment = summary["next_payment"]
