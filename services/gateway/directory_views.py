@@ -93,11 +93,11 @@ def _org(row: Row | None, event: Any, _: Recorded) -> Row | None:
     """Paid for, or in its trial, until an event of its subscription says otherwise (BIL-3, BIL-4, BIL-5)."""
     match event:
         case o.OrganizationCreated():
-            return {"org_id": event.org_id, "slug": event.slug, "name": event.name, "unpaid": False}
+            return {"org_id": event.org_id, "slug": event.slug, "name": event.name, "inactive": False}
         case b.AccountLocked() | b.SubscriptionEnded() if row:
-            return {**row, "unpaid": True}
+            return {**row, "inactive": True}
         case b.SubscriptionReactivated() if row:
-            return {**row, "unpaid": False}
+            return {**row, "inactive": False}
         case _:
             return row
 
@@ -453,7 +453,7 @@ ORGS = View(
     name="orgs",
     version=2,
     key=("org_id",),
-    columns={"org_id": str, "slug": str, "name": str, "unpaid": bool},
+    columns={"org_id": str, "slug": str, "name": str, "inactive": bool},
     events=(o.OrganizationCreated, b.AccountLocked, b.SubscriptionEnded, b.SubscriptionReactivated),
     keys=_by("org_id"),
     fold=_org,

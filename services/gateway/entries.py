@@ -38,12 +38,12 @@ class TokenEntry:
 
 @dataclass(frozen=True, slots=True)
 class OrgEntry:
-    """An organization. ``unpaid``: its subscription is inactive, so that its team may do next to nothing (BIL-7)."""
+    """An organization. ``inactive``: its subscription is inactive, so that its team may do next to nothing (BIL-7)."""
 
     org_id: str
     slug: str
     name: str
-    unpaid: bool = False
+    inactive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

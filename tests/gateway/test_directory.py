@@ -223,7 +223,7 @@ def test_an_organization_is_found_by_id_and_slug(known: Callable[..., Directory]
     assert directory.org("acme2") is None
 
 
-def test_an_organization_is_unpaid_from_its_lock_or_end_to_its_re_activation(
+def test_an_organization_is_inactive_from_its_lock_or_end_to_its_re_activation(
     known: Callable[..., Directory],
 ) -> None:  # BIL-3, BIL-4, BIL-5
     directory = known(org(), b.SubscriptionCancelled(ORG, NOON, NOON))
@@ -231,7 +231,7 @@ def test_an_organization_is_unpaid_from_its_lock_or_end_to_its_re_activation(
     assert directory.org("acme") == paid
     for ended in (b.AccountLocked(ORG, NOON, 1), b.SubscriptionEnded(ORG, NOON, "cancelled")):
         known(ended)
-        assert directory.org("acme") == directory.org(ORG) == replace(paid, unpaid=True)
+        assert directory.org("acme") == directory.org(ORG) == replace(paid, inactive=True)
         known(b.SubscriptionReactivated(ORG, NOON, NOON, "monthly", 1, b.Card("pm_1", "visa", "4242", 12, 2030, "")))
         assert directory.org("acme") == paid
 

@@ -149,7 +149,7 @@ async def _card(call: Call, refusal: Refused | None = None) -> Response:
 async def _save(call: Call) -> Response:
     setup_id = call.body["setup_id"]
     try:
-        if call.org.unpaid:
+        if call.org.inactive:
             is_known = (await _ask(call, "reactivate", setup_id=setup_id))["known"]
             return _to(call, said="paid" if is_known else "waiting")
         await _ask(call, "finish_card_setup", setup_id=setup_id)

@@ -17,7 +17,7 @@ INACTIVE = (
 def outcome(directory: Directory, permission: str, caller: Caller, thing: Thing) -> Outcome:
     """What the table says, of an organization as this gateway knows it now."""
     org = None if thing.org_id is None else directory.org(thing.org_id)
-    return judge(permission, caller, thing if org is None else replace(thing, unpaid=org.unpaid))
+    return judge(permission, caller, thing if org is None else replace(thing, inactive=org.inactive))
 
 
 def insist(outcome: Outcome, permission: str, missing: NotFound | Refused) -> None:

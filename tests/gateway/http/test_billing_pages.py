@@ -156,7 +156,7 @@ def test_what_is_refused_is_told_beside_a_fresh_form(pages: Any) -> None:
 
 @pytest.mark.parametrize(("known", "said"), [(True, "paid"), (False, "waiting")])
 def test_a_card_for_a_subscription_that_is_inactive_begins_it_anew(pages: Any, known: bool, said: str) -> None:  # BIL-5
-    ours = replace(pages.directory.orgs["ours"], unpaid=True)
+    ours = replace(pages.directory.orgs["ours"], inactive=True)
     pages.directory.orgs |= {"ours": ours, ours.org_id: ours}
     pages.bus.answers["billing.summary"] = {"summary": LOCKED}
     form = ask(pages, "/card").text

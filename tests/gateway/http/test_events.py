@@ -334,7 +334,7 @@ def test_a_teams_stream_ends_when_it_stops_paying_and_a_customers_does_not(api: 
         teams, theirs = opened(world, api), world.Stream(api, "/v1/devices/events", token)
         await started(teams)
         await started(theirs)
-        ours = replace(api.directory.orgs["ours"], unpaid=True)
+        ours = replace(api.directory.orgs["ours"], inactive=True)
         api.directory.orgs |= {"ours": ours, ours.org_id: ours}
         assert await teams.write() == b""
         await asyncio.wait_for(teams.task, 5)

@@ -151,7 +151,7 @@ def expected(route: Route, caller: Caller | None) -> str:
     return judge(route.permission, caller, is_about)
 
 
-OPEN_WHILE_UNPAID = re.compile(
+OPEN_WHILE_INACTIVE = re.compile(
     r"GET /v1/orgs/{org}|(GET|POST|PUT) /v1/orgs/{org}/billing(/.*)?|DELETE /v1/(orgs/{org}|products/{product})/team/.*"
 )
 """Of what is under an organization or a product (contract 13.4)."""
@@ -162,10 +162,10 @@ IN_OR_OUT = ("readonly", "administrator", "client", *KEEPERS)
 
 
 @pytest.mark.parametrize("who", IN_OR_OUT)
-def test_of_an_unpaid_organization_all_is_closed_to_the_team_but_what_the_contract_lists(
+def test_of_an_inactive_organization_all_is_closed_to_the_team_but_what_the_contract_lists(
     api: Any, world: Any, who: str
 ) -> None:  # BIL-7
-    ours = replace(api.directory.orgs["ours"], unpaid=True)
+    ours = replace(api.directory.orgs["ours"], inactive=True)
     api.directory.orgs |= {"ours": ours, ours.org_id: ours}
     caller, token = known(api, world, who)
     closed = 0
@@ -173,7 +173,7 @@ def test_of_an_unpaid_organization_all_is_closed_to_the_team_but_what_the_contra
         rule, told = rule_of(route.permission), expected(route, caller)
         if rule.to not in RANKS or told != "yes":
             continue  # the test before has these
-        is_listed = OPEN_WHILE_UNPAID.fullmatch(name(route)) or (rule.keeper and who in KEEPERS)
+        is_listed = OPEN_WHILE_INACTIVE.fullmatch(name(route)) or (rule.keeper and who in KEEPERS)
         told = "yes" if is_listed else "closed"
         assert (name(route), outcome(ask(api, route, token, EXISTING))) == (name(route), told)
         closed += not is_listed

@@ -52,12 +52,12 @@ def member(role: Any, org_id: str = OURS) -> Caller:
 
 
 @given(permissions, callers, things)
-def test_an_unpaid_subscription_closes_to_the_team_what_it_may_and_nothing_to_anybody_else(
+def test_an_inactive_subscription_closes_to_the_team_what_it_may_and_nothing_to_anybody_else(
     permission: str, caller: Caller, thing: Thing
 ) -> None:  # BIL-7
-    paid, unpaid = judge(permission, caller, thing), judge(permission, caller, replace(thing, unpaid=True))
-    assert unpaid == paid or (paid, unpaid) == ("yes", "closed")
-    if unpaid == "closed":
+    paid, inactive = judge(permission, caller, thing), judge(permission, caller, replace(thing, inactive=True))
+    assert inactive == paid or (paid, inactive) == ("yes", "closed")
+    if inactive == "closed":
         assert caller.kind in ("account", "client")
         assert not (rule_of(permission).keeper and caller.account_id and caller.account_id == thing.claimed_by)
         assert not permission.startswith("billing.")
