@@ -34,8 +34,8 @@ _LAST_ID = {
     "schema": {"type": "string"},
 }
 _REDIRECT = {
-    "description": "the browser goes where the client is registered",
-    "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri"}}},
+    "description": "the browser goes where the client is registered, or to the next page",
+    "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}},
 }
 _BUILDING = {"content": {JSON: {"schema": Building}}}
 _UPLOADED_FILE = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
