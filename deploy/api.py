@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, BinaryIO, Self
 
 import httpx
 import msgspec
 
-from shared.errors import FlotillaError, Unavailable
+from shared.errors import FlotillaError, Refused, Unavailable
 
 UPLOAD_S = 900.0
 DRY_RUN_S = 150.0
 WATCH_PAUSE_S = 0.5
 WATCH_AGAIN_S = 60.0
 """How long what is watched goes on although its platform is silent."""
+TEST_CARD = "4242424242424242"
+"""Of the sandbox: can be saved and charged."""
+PROVIDER_S = 30.0
+INVOICES_A_PAGE = 100
 OVER = ("completed", "cancelled", "rolled_back")
 """States of a roll-out that no other follows by itself."""
 
@@ -82,10 +88,66 @@ class Api:
         self._client.headers["Authorization"] = f"Bearer {token}"
         return token
 
-    def create_organization(self, name: str, slug: str) -> dict[str, Any]:
-        """ORG-1."""
-        organization: dict[str, Any] = self.call("POST", "/v1/orgs", json={"name": name, "slug": slug})["organization"]
+    def create_organization(self, name: str, slug: str, card: str = TEST_CARD) -> dict[str, Any]:
+        """ORG-1. Where organizations are billed, a draft comes first, with a test ``card`` of the sandbox; a real one
+        can only be given to the payment provider's own form. Raises ``ApiError``, ``Refused``."""
+        wanted = {"name": name, "slug": slug}
+        try:
+            return self._organization(wanted)
+        except ApiError as refused:
+            if refused.code != "card_required":
+                raise
+        draft = self.call("POST", "/v1/orgs/drafts", json={})
+        setup_id = finish_card_setup(draft["card_setup"], card)
+        return self._organization({**wanted, "draft_id": draft["draft_id"], "setup_id": setup_id})
+
+    def _organization(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        organization: dict[str, Any] = self.call("POST", "/v1/orgs", json=dict(wanted))["organization"]
         return organization
+
+    def billing(self, org: str) -> dict[str, Any]:
+        """How the subscription of an organization stands (BIL-1)."""
+        summary: dict[str, Any] = self.call("GET", f"/v1/orgs/{org}/billing")
+        return summary
+
+    def invoices(self, org: str) -> list[dict[str, Any]]:
+        """All of its invoices, the latest first."""
+        found: list[dict[str, Any]] = []
+        for number in itertools.count(1):
+            query = {"page": number, "per_page": INVOICES_A_PAGE}
+            page = self.call("GET", f"/v1/orgs/{org}/billing/invoices", params=query)
+            found += page["invoices"]
+            if number >= page["meta"]["total_pages"]:
+                break
+        return found
+
+    def replace_card(self, org: str, card: str = TEST_CARD) -> dict[str, Any]:
+        """With a test card of the sandbox (BIL-6); the summary."""
+        setup_id = finish_card_setup(
+            self.call("POST", f"/v1/orgs/{org}/billing/card/setup", json={})["card_setup"], card
+        )
+        summary: dict[str, Any] = self.call("PUT", f"/v1/orgs/{org}/billing/card", json={"setup_id": setup_id})
+        return summary
+
+    def switch_plan(self, org: str, plan: str) -> dict[str, Any]:
+        """``monthly`` or ``yearly`` (BIL-2); the summary."""
+        summary: dict[str, Any] = self.call("POST", f"/v1/orgs/{org}/billing/plan", json={"plan": plan})
+        return summary
+
+    def cancel_subscription(self, org: str) -> dict[str, Any]:
+        """BIL-4; the summary with ``ends_at``."""
+        summary: dict[str, Any] = self.call("POST", f"/v1/orgs/{org}/billing/cancel")
+        return summary
+
+    def reactivate(self, org: str, card: str | None = None) -> dict[str, Any]:
+        """BIL-5; with a test card of the sandbox where it is inactive. The summary, which is not ``active`` yet while
+        the provider has not said whether it is paid."""
+        body = {}
+        if card is not None:
+            setup = self.call("POST", f"/v1/orgs/{org}/billing/card/setup", json={})["card_setup"]
+            body = {"setup_id": finish_card_setup(setup, card)}
+        summary: dict[str, Any] = self.call("POST", f"/v1/orgs/{org}/billing/reactivate", json=body)
+        return summary
 
     def create_product(self, org: str, name: str, description: str, device_type: str = "mqtt") -> dict[str, Any]:
         """PRD-1."""
@@ -363,6 +425,42 @@ class Api:
                 response.read()
                 raise _error(response)
             yield _frames(response.iter_lines())
+
+
+def finish_card_setup(setup: Mapping[str, Any], card: str) -> str:
+    """Give a test card to the sandbox as its form in a browser would (contract 13.2); the id of the finished set-up.
+    Raises ``ApiError`` for a card that is refused, and ``Refused`` where real money is moved, which has a page."""
+    if not str(setup["publishable_key"]).startswith("pk_test_"):
+        raise Refused("real_money", "real cards are given to the payment provider's own form, on the billing page")
+    form = {
+        "key": setup["publishable_key"],
+        "client_secret": setup["client_secret"],
+        "payment_method_data[type]": "card",
+        "payment_method_data[card][number]": card,
+        "payment_method_data[card][exp_month]": "12",
+        "payment_method_data[card][exp_year]": str(datetime.now(UTC).year + 3),
+        "payment_method_data[card][cvc]": "123",
+    }
+    url = f"{setup['api_url']}/v1/setup_intents/{setup['setup_id']}/confirm"
+    if _confirmed(url, form) == "requires_action":  # the bank's check, which the sandbox counts as passed
+        _confirmed(url, {name: form[name] for name in ("key", "client_secret")})
+    return str(setup["setup_id"])
+
+
+def _confirmed(url: str, form: Mapping[str, Any]) -> str:
+    """How the set-up stands then."""
+    response = httpx.post(url, data=dict(form), timeout=PROVIDER_S, trust_env=False)
+    if response.status_code >= 400:
+        raise _refused_by_provider(response)
+    return str(response.json()["status"])
+
+
+def _refused_by_provider(response: httpx.Response) -> ApiError:
+    try:
+        error = response.json()["error"]
+        return ApiError(response.status_code, str(error.get("code")), str(error.get("message")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ApiError(response.status_code, "not_json", response.text[:200])
 
 
 def _frames(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]] | None]:

@@ -31,5 +31,5 @@ def whom(rule: Rule) -> str:
         return _ANYBODY[rule.to]
     team = f"the team from {rule.to} up" if RANKS[rule.to] < max(RANKS.values()) else "the team's administrators"
     keeper = "" if not rule.keeper else "; whoever has claimed the device"
-    besides = ("" if rule.people else "; clients") + keeper
+    besides = ("" if rule.people else "; clients") + keeper + ("; while inactive, too" if rule.while_inactive else "")
     return team + besides + ("" if rule.customers else ", but for customers")

@@ -24,7 +24,6 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 UNIT = (
-    "billing/test_card_numbers.py",
     "billing/test_charging.py",
     "billing/test_drafts.py",
     "billing/test_examples.py",
@@ -153,6 +152,7 @@ UNIT = (
     "shared/bus/test_address.py",
     "shared/bus/test_patient_calls.py",
     "shared/bus/test_wire.py",
+    "shared/test_card_numbers.py",
     "shared/events/test_contracts.py",
     "shared/people/test_addresses.py",
     "shared/people/test_keys.py",

@@ -8,8 +8,11 @@ money that anybody could miss, so it counts as cancelled, and is asked for again
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+
+import stripe
 
 from services.billing.provider import CardSetup, Open, Outcome, Payment, ProviderUnavailable
 from services.billing.stripe_asking import asking
@@ -51,6 +54,13 @@ class SandboxProvider(StripeProvider):
         log.warning("the sandbox has forgotten the card of organization %s; it is made again", payment.org_id)
         self._make_again(payment)
         return super().prepare(self._known(payment))
+
+    def client_secret(self, provider_ref: str) -> str:
+        """As of any provider; confirmed first, which the script of its page cannot do."""
+        with asking("payment"), suppress(stripe.CardError):
+            if self._api.payment_intents.retrieve(provider_ref).status == "requires_confirmation":
+                self._api.payment_intents.confirm(provider_ref)
+        return super().client_secret(provider_ref)
 
     def inspect(self, provider_ref: str) -> Outcome:
         """As of any provider; what it has forgotten is cancelled."""

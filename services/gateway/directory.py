@@ -75,8 +75,8 @@ _ACCESS = """SELECT t.token_id, t.account_id, COALESCE(c.email, a.email, ''), t.
   WHEN 'customer' THEN t.generation >= c.generation AND NOT c.deleted ELSE p.client_id IS NOT NULL END"""
 """A token with whatever ends it: its account, customer, client or product."""
 _MEMBERSHIP = "SELECT org_id, role FROM accounts WHERE account_id = ? AND NOT forgotten"
-_ORG_BY_ID = "SELECT org_id, slug, name FROM orgs WHERE org_id = ?"
-_ORG_BY_SLUG = "SELECT org_id, slug, name FROM orgs WHERE slug = ?"
+_ORG_BY_ID = "SELECT org_id, slug, name, inactive FROM orgs WHERE org_id = ?"
+_ORG_BY_SLUG = "SELECT org_id, slug, name, inactive FROM orgs WHERE slug = ?"
 _PRODUCT = """SELECT product_id, org_id, slug, name, device_type, platform_id, released_version, intelligent,
   trust_first_key, tls_only, provisioning, provisioning_key, provisioning_secret_digest, claim_without_secret,
   firmware_name, version_width, programs_at_setup FROM products """
@@ -203,7 +203,10 @@ class Directory:
     def org(self, ref: str) -> OrgEntry | None:
         """An organization by its id or slug."""
         row = self._one(_ORG_BY_ID, ref) or self._one(_ORG_BY_SLUG, ref)
-        return None if row is None else OrgEntry(*row)
+        if row is None:
+            return None
+        org_id, slug, name, inactive = row
+        return OrgEntry(org_id, slug, name, bool(inactive))
 
     def product(self, ref: str) -> ProductEntry | None:
         """A product by its number or slug; a text of digits is a number."""

@@ -17,6 +17,7 @@ from services.gateway.attribute_views import DESIRED, REPORTED
 from services.gateway.customer_view import CUSTOMERS
 from services.gateway.stream_views import CLAIMS, GATEWAYS
 from shared import imports
+from shared.events import billing as b
 from shared.events import devices as d
 from shared.events import firmware as f
 from shared.events import gateway as g
@@ -89,9 +90,16 @@ def _client(row: Row | None, event: Any, _: Recorded) -> Row | None:
 
 
 def _org(row: Row | None, event: Any, _: Recorded) -> Row | None:
-    if isinstance(event, o.OrganizationCreated):
-        return {"org_id": event.org_id, "slug": event.slug, "name": event.name}
-    return row
+    """Paid for, or in its trial, until an event of its subscription says otherwise (BIL-3, BIL-4, BIL-5)."""
+    match event:
+        case o.OrganizationCreated():
+            return {"org_id": event.org_id, "slug": event.slug, "name": event.name, "inactive": False}
+        case b.AccountLocked() | b.SubscriptionEnded() if row:
+            return {**row, "inactive": True}
+        case b.SubscriptionReactivated() if row:
+            return {**row, "inactive": False}
+        case _:
+            return row
 
 
 _CONFIGURED = (
@@ -444,10 +452,10 @@ CLIENTS = View(
 
 ORGS = View(
     name="orgs",
-    version=1,
+    version=2,
     key=("org_id",),
-    columns={"org_id": str, "slug": str, "name": str},
-    events=(o.OrganizationCreated,),
+    columns={"org_id": str, "slug": str, "name": str, "inactive": bool},
+    events=(o.OrganizationCreated, b.AccountLocked, b.SubscriptionEnded, b.SubscriptionReactivated),
     keys=_by("org_id"),
     fold=_org,
     indexes=(("slug",),),

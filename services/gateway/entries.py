@@ -38,11 +38,12 @@ class TokenEntry:
 
 @dataclass(frozen=True, slots=True)
 class OrgEntry:
-    """An organization."""
+    """An organization. ``inactive``: its subscription is inactive, so that its team may do next to nothing (BIL-7)."""
 
     org_id: str
     slug: str
     name: str
+    inactive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ Open to              means
 ===================  ===============================================================================================
 
 ``keeper``: also whoever has claimed the device; without ``customers``, not a company's customer. ``people``: not for
-OAuth clients, which otherwise may in their product what an administrator may. Whoever may not even see the thing is
-answered as if it did not exist.
+OAuth clients, which otherwise may in their product what an administrator may. ``while_inactive``: the team may it
+although the subscription is inactive, which closes everything else to it, and nothing to customers and keepers (BIL-7).
+Whoever may not even see the thing is answered as if it did not exist.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from shared.errors import Misuse
 from shared.events.orgs import Role
 
 Open = Literal["anonymous", "holder", "person", "user", "customer", "readonly", "support", "developer", "administrator"]
-Outcome = Literal["yes", "forbidden", "hidden"]
-"""``forbidden``: may see it, but not do this; ``hidden``: it does not exist for this caller."""
+Outcome = Literal["yes", "forbidden", "hidden", "closed"]
+"""``forbidden``: may see it, but not do this; ``hidden``: it does not exist for this caller; ``closed``: may do it once
+the subscription is active again."""
 
 RANKS: Mapping[str, int] = {"readonly": 1, "support": 2, "developer": 3, "administrator": 4, "owner": 4}
 OF_NOTHING: Mapping[str, tuple[str, ...]] = {
@@ -51,6 +53,7 @@ class Rule:
     keeper: bool = False
     people: bool = False
     customers: bool = True
+    while_inactive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,13 @@ ANONYMOUS = Caller()
 @dataclass(frozen=True, slots=True)
 class Thing:
     """What it is about: nothing in particular, or a thing of this organization, in this product, claimed by this
-    owner. No ``org_id``: there is no such thing, or no team that it belongs to."""
+    owner. No ``org_id``: there is no such thing, or no team that it belongs to. ``inactive``: the subscription of the
+    organization is inactive."""
 
     org_id: str | None = None
     product_id: int | None = None
     claimed_by: str | None = None
+    inactive: bool = False
 
 
 NOTHING = Thing()
@@ -111,7 +116,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     "clients.change": Rule("administrator", people=True),
     "team.read": Rule("readonly", people=True),
     "team.change": Rule("administrator", people=True),
-    "team.leave": Rule("readonly", people=True),  # for whoever else is removed, team.change is asked, too
+    "team.leave": Rule("readonly", people=True, while_inactive=True),  # of others, team.change is asked, too
     "tokens.issue": Rule("anonymous"),
     "tokens.revoke": Rule("anonymous"),  # knowing the token is the authority (contract 2.3)
     "tokens.read": Rule("user"),
@@ -120,8 +125,13 @@ PERMISSIONS: Mapping[str, Rule] = {
     "tokens.revoke_all": Rule("person"),
     "orgs.create": Rule("user"),
     "orgs.list": Rule("user"),
-    "orgs.read": Rule("readonly", people=True),
+    "orgs.read": Rule("readonly", people=True, while_inactive=True),
+    "authorities.read": Rule("readonly", people=True),
     "orgs.configure": Rule("administrator", people=True),
+    "billing.read": Rule("readonly", people=True, while_inactive=True),
+    "billing.change": Rule("administrator", people=True, while_inactive=True),
+    "billing.page": Rule("anonymous"),  # whoever logs in on it is asked billing.change
+    "billing.tell": Rule("anonymous"),  # the provider's signature is checked
     "audit.read": Rule("administrator", people=True),
     "products.list": Rule("person"),
     "products.create_own": Rule("user"),
@@ -190,7 +200,7 @@ def judge(permission: str, caller: Caller, thing: Thing = NOTHING) -> Outcome:
         return "hidden"
     outcome = _of_anybody(rule, caller) if rule.to in OF_NOTHING else _of_a_thing(rule, caller, thing)
     is_narrow = ONLY_CUSTOMERS in caller.scope.split() and permission != "customers.create"
-    return "forbidden" if outcome == "yes" and is_narrow else outcome
+    return "forbidden" if outcome in ("yes", "closed") and is_narrow else outcome
 
 
 def _of_anybody(rule: Rule, caller: Caller) -> Outcome:
@@ -211,11 +221,17 @@ def _of_a_thing(rule: Rule, caller: Caller, thing: Thing) -> Outcome:
         case "client":
             if not reaches(caller, thing):
                 return "hidden"
-            return "yes" if rule.to in RANKS and not rule.people and thing.product_id is not None else "forbidden"
+            may = rule.to in RANKS and not rule.people and thing.product_id is not None
+            return _unless_inactive(rule, thing) if may else "forbidden"
         case _:
             if caller.org_id != thing.org_id or caller.role is None:
                 return "hidden"
-            return "yes" if rule.to in RANKS and RANKS[caller.role] >= RANKS[rule.to] else "forbidden"
+            may = rule.to in RANKS and RANKS[caller.role] >= RANKS[rule.to]
+            return _unless_inactive(rule, thing) if may else "forbidden"
+
+
+def _unless_inactive(rule: Rule, thing: Thing) -> Outcome:
+    return "closed" if thing.inactive and not rule.while_inactive else "yes"
 
 
 def reaches(caller: Caller, thing: Thing) -> bool:

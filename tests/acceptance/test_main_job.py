@@ -23,6 +23,7 @@ from deploy.running import DataFolder, Process
 from deploy.simulate_command import keys_of
 from deploy.story import Story
 from shared.settings import Settings
+from tests.billing.paying import Paying, eventually
 from tests.eventstore import any_event_store
 from tests.postgres import Postgres
 
@@ -87,6 +88,7 @@ def test_from_an_empty_folder_to_a_fleet_that_runs_the_release(installation: Ins
 
 @pytest.mark.parametrize("mode", ["embedded", "distributed"])
 def test_particle_devices_have_the_same_main_job(mode: str, tmp_path: Path) -> None:
+    """Of an organization that does not pay for a while, where there are several gateways."""
     output = io.StringIO()
     with started(mode, tmp_path, Console(file=output)) as gateways:
         keys = keys_of(Settings.load({}, data=tmp_path))
@@ -94,8 +96,29 @@ def test_particle_devices_have_the_same_main_job(mode: str, tmp_path: Path) -> N
         listeners = [gateway.particle for gateway in gateways if gateway.particle]
         assert len(listeners) == len(urls)
         with Story(urls, listeners, Console(file=output, width=120), devices=8, particle=keys) as told:
+            told.in_the_middle = partial(nobody_pays, tmp_path) if mode == "distributed" else None
             told.tell()
     assert "brew returned 1" in output.getvalue()
+
+
+def nobody_pays(data: Path, told: Story) -> None:
+    """The team is out at every gateway, and the roll-out that is under way comes to its end (BIL-7)."""
+    org_id = told.api.product(told.product_id)["organization"]
+    with Paying(Settings.load({}, data=data), org_id) as paying:
+        paying.stop()
+        eventually(lambda: all(is_closed(told, api) for api in (told.api, told.watched)), "the team is out")
+        eventually(lambda: paying.count("UpdateSucceeded") == told.devices, "every device is updated")
+        assert is_closed(told, told.api)
+        paying.go_on()
+        eventually(lambda: not any(is_closed(told, api) for api in (told.api, told.watched)), "the team is back")
+
+
+def is_closed(told: Story, api: Api) -> bool:
+    try:
+        api.statistics(told.product_id)
+    except ApiError as refused:
+        return (refused.status, refused.code) == (402, "subscription_inactive")
+    return False
 
 
 def _a_member_sees_everything_and_others_nothing(told: Story, gateways: list[Process]) -> None:

@@ -6,9 +6,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +22,7 @@ import pytest
 from deploy.composition import embedded
 from services.gateway.bootstrap import GatewayPart
 from shared.settings import Settings
+from tests.billing.paying import Paying
 
 LAMP, SPARE, PASSWORD, JO = "a" * 24, "b" * 24, "correct horse", "jo@example.com"
 PATIENCE_S = 15.0
@@ -48,26 +52,73 @@ class Company:
         assert answer.status_code == 302, answer.text
         return parse_qs(urlsplit(answer.headers["location"]).fragment)["access_token"][0]
 
-    def show(self, device_token: str, claim_code: str) -> None:
-        """The device connects and shows the code, until the gateway has taken it."""
-        taken, joined = threading.Event(), threading.Event()
+    @contextmanager
+    def connected(self, device_token: str) -> Iterator[paho.Client]:
+        """A device as long as it is connected."""
+        joined = threading.Event()
         mqtt = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         mqtt.username_pw_set(device_token)
         mqtt.on_connect = lambda *_: joined.set()
-        mqtt.on_publish = lambda *_: taken.set()
         mqtt.connect("127.0.0.1", self.gateway.port("mqtt"))
         mqtt.loop_start()
         assert joined.wait(PATIENCE_S)
-        mqtt.publish("v1/devices/me/claim", f'{{"secretKey": "{claim_code}"}}', qos=1)
-        assert taken.wait(PATIENCE_S)
+        yield mqtt
         mqtt.disconnect()
         mqtt.loop_stop()
+
+    def show(self, device_token: str, claim_code: str) -> None:
+        """The device connects and shows the code, until the gateway has taken it."""
+        with self.connected(device_token) as mqtt:
+            taken = threading.Event()
+            mqtt.on_publish = lambda *_: taken.set()
+            mqtt.publish("v1/devices/me/claim", f'{{"secretKey": "{claim_code}"}}', qos=1)
+            assert taken.wait(PATIENCE_S)
+
+    @contextmanager
+    def events(self, path: str, token: str) -> Iterator[Queue[str]]:
+        """The names of events of a stream that is open, but for those of the platform."""
+        heard: Queue[str] = Queue()
+        with self.api.stream("GET", path, headers={"Authorization": f"Bearer {token}"}) as stream:
+            assert stream.status_code == 200
+            lines = stream.iter_lines()
+            assert next(lines) == ":ok"
+
+            def listen() -> None:
+                with suppress(httpx.HTTPError, httpx.StreamError):  # it is closed under our hands
+                    for line in lines:
+                        if line.startswith("event: ") and not line.startswith("event: spark/"):
+                            heard.put(line)
+
+            threading.Thread(target=listen, daemon=True).start()
+            yield heard
+
+
+@contextmanager
+def receiver() -> Iterator[tuple[str, Queue[bytes]]]:
+    """Somebody's server that is told by webhooks: its address, and what it is told."""
+    told: Queue[bytes] = Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """To nobody."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/in", told
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
 def company(tmp_path: Path) -> Iterator[Company]:
     ports = {"http_port": 0, "mqtt_port": 0, "particle_tcp_port": 0, "particle_udp_port": 0}
-    settings = Settings.load({}, data=tmp_path, payments="off:", workers=2, **ports)
+    settings = Settings.load({}, data=tmp_path, payments="off:", workers=2, hooks_allow="127.0.0.0/8", **ports)
     runtime, gateway = embedded(settings)
     runtime.start()
     try:
@@ -154,6 +205,42 @@ def test_a_device_goes_to_another_customer_by_its_owners_word(company: Company, 
     assert [one["type"] for one in owner["chain"]][-3:] == ["TransferAccepted", "DeviceUnclaimed", "DeviceClaimed"]
     audit = until(lambda: audited(company))
     assert [(one["name"], one["things"]) for one in audit] == [(kay, [f"device {LAMP}"]), (JO, [f"device {LAMP}"])]
+
+
+def test_devices_customers_and_webhooks_go_on_while_the_team_is_out(company: Company, tmp_path: Path) -> None:  # BIL-7
+    path = f"/v1/products/{company.product}"
+    company.call("PUT", f"{path}/config", company.team, json={"customers": {"private_beta": False}}).raise_for_status()
+    customer = company.sign_up(JO)
+    claim = company.call("POST", f"{path}/device_claims", customer, json={}).json()["claim_code"]
+    device = company.device_token(LAMP)
+    company.show(device, claim)
+    until(lambda: company.call("GET", "/v1/devices", customer).json())
+    org_id = company.call("GET", "/v1/orgs/acme", company.team).json()["organization"]["id"]
+
+    def is_out(path: str) -> bool:
+        answer = company.call("GET", path, company.team)
+        return answer.status_code == 402 and answer.json()["error"] == "subscription_inactive"
+
+    with (
+        receiver() as (url, told),
+        Paying(Settings.load({}, data=tmp_path), org_id) as paying,
+        company.connected(device) as lamp,
+        company.events("/v1/devices/events", customer) as heard,
+    ):
+        hook = {"event": "warm", "url": url}
+        company.call("POST", f"{path}/webhooks", company.team, json=hook).raise_for_status()
+        paying.stop()
+        until(lambda: is_out(path))
+        assert all(is_out(one) for one in (f"{path}/events", f"{path}/devices", "/v1/orgs/acme/products"))
+        assert company.call("GET", "/v1/orgs/acme", company.team).status_code == 200
+        lamp.publish("v1/devices/me/telemetry", '{"event": "warm", "data": "21"}', qos=1)
+        assert heard.get(timeout=PATIENCE_S) == "event: warm"
+        assert b"21" in told.get(timeout=PATIENCE_S)
+        assert company.call("PUT", f"/v1/devices/{LAMP}", customer, json={"name": "desk"}).json()["name"] == "desk"
+        assert company.call("GET", "/v1/devices", company.team).json() == []
+        with company.connected(device):  # also whoever connects anew
+            paying.go_on()
+            until(lambda: not is_out(path))
 
 
 def link_mailed(data: Path, email: str) -> str | None:

@@ -28,6 +28,7 @@ from services.gateway.entries import (
 from services.gateway.gate import Gate
 from services.gateway.life import Life
 from shared.errors import Unavailable
+from shared.events import billing as b
 from shared.events import customers as c
 from shared.events import devices as d
 from shared.events import firmware as f
@@ -220,6 +221,19 @@ def test_an_organization_is_found_by_id_and_slug(known: Callable[..., Directory]
     directory = known(org())
     assert directory.org(ORG) == directory.org("acme") == OrgEntry(ORG, "acme", "Acme")
     assert directory.org("acme2") is None
+
+
+def test_an_organization_is_inactive_from_its_lock_or_end_to_its_re_activation(
+    known: Callable[..., Directory],
+) -> None:  # BIL-3, BIL-4, BIL-5
+    directory = known(org(), b.SubscriptionCancelled(ORG, NOON, NOON))
+    paid = OrgEntry(ORG, "acme", "Acme")
+    assert directory.org("acme") == paid
+    for ended in (b.AccountLocked(ORG, NOON, 1), b.SubscriptionEnded(ORG, NOON, "cancelled")):
+        known(ended)
+        assert directory.org("acme") == directory.org(ORG) == replace(paid, inactive=True)
+        known(b.SubscriptionReactivated(ORG, NOON, NOON, "monthly", 1, b.Card("pm_1", "visa", "4242", 12, 2030, "")))
+        assert directory.org("acme") == paid
 
 
 def test_a_product_says_how_its_devices_get_in(known: Callable[..., Directory]) -> None:

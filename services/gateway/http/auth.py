@@ -16,8 +16,9 @@ from services.gateway.http.calls import Call, Edge, Session
 from services.gateway.http.errors import NO_ORGANIZATION, NO_PRODUCT, forbidden
 from services.gateway.http.fields import load
 from services.gateway.http.guessing import guessing, hashing
+from services.gateway.http.judging import insist, outcome
 from services.gateway.http.named_devices import kept_device
-from shared.auth.permissions import Thing, judge, rule_of
+from shared.auth.permissions import Thing, rule_of
 from shared.context import Context
 from shared.errors import Misuse, NotFound, Refused, Unavailable
 from shared.ids import digest
@@ -34,6 +35,7 @@ ENDING = frozenset(
         "clients.own",
         "customers.change",
         "customers.reset",
+        "billing.change",
         "team.change",
         "team.leave",
         "tokens.revoke",
@@ -69,7 +71,7 @@ async def admit(call: Call) -> None:
         await _wait(call.edge, asked)
         if token:
             call.session = await find_session(call.edge, token, call.address)
-    await _find_owner(call)
+    await find_owner(call)
 
 
 async def settle(call: Call) -> None:
@@ -118,7 +120,8 @@ async def sign_in_by_password(call: Call) -> Session | None:
 async def read_fields(call: Call) -> dict[str, object]:
     """The fields of the body, which is read once."""
     if call.fields is None:
-        call.fields = await bodies.read_fields(call.request, call.services.limits.body_s)
+        read = bodies.read_cardless_fields if call.route.cardless else bodies.read_fields
+        call.fields = await read(call.request, call.services.limits.body_s)
     return call.fields
 
 
@@ -183,7 +186,7 @@ async def _ask_for(edge: Edge, token: str, token_digest: str, address: str) -> T
     )
 
 
-async def _find_owner(call: Call) -> None:
+async def find_owner(call: Call) -> None:
     """The thing in the path, if the caller may do this to it; what may not be seen is missed as what does not exist."""
     directory = call.services.directory
     if "product" in call.params:
@@ -201,11 +204,10 @@ async def _find_owner(call: Call) -> None:
 
 
 def must_also(call: Call, permission: str, thing: Thing) -> None:
-    """One of ``Route.also``. Raises ``Refused`` ``permission_denied``."""
+    """One of ``Route.also``. Raises ``Refused`` ``permission_denied`` or ``subscription_inactive``."""
     if permission not in (call.route.permission, *call.route.also):
         raise Misuse(f"{call.route.path} does not say that it asks {permission}, too")
-    if judge(permission, call.caller, thing) != "yes":
-        raise forbidden(permission)
+    insist(outcome(call.services.directory, permission, call.caller, thing), permission, forbidden(permission))
 
 
 def _judged(call: Call, thing: Thing, missing: str) -> None:
@@ -214,11 +216,7 @@ def _judged(call: Call, thing: Thing, missing: str) -> None:
 
 def judged(call: Call, permission: str, thing: Thing, missing: str) -> None:
     """Raises ``Refused`` for what the caller may see and not do, ``NotFound`` for what it may not see."""
-    match judge(permission, call.caller, thing):
-        case "forbidden":
-            raise forbidden(permission)
-        case "hidden":
-            raise NotFound(missing)
+    insist(outcome(call.services.directory, permission, call.caller, thing), permission, NotFound(missing))
 
 
 async def _wait(edge: Edge, position: Position) -> bool:

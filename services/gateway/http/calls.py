@@ -45,7 +45,8 @@ class Route:
     authentication stand for a token (style U of contract 1.3). ``past``: asked of a past moment it may answer 202
     instead, while that is built. ``redirects``: it may answer 302, for browsers. ``also``: permissions that are
     asked, too, for some of what it can do. ``streamed``: types that a long list is answered as if the client
-    accepts them.
+    accepts them. ``cardless``: a body with a card number in it is refused (BIL-6). ``unsettled``: it may answer 202
+    with the same document, while what was asked for is not known to have been done.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -65,6 +66,8 @@ class Route:
     redirects: bool = False
     also: tuple[str, ...] = ()
     streamed: tuple[str, ...] = ()
+    cardless: bool = False
+    unsettled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,7 @@ async def _pages(call: Call, rows: Rows, document: Any, token: str) -> AsyncIter
         session = await auth.find_session(call.edge, token, call.address)
         if session.caller != call.caller:
             raise Refused("permission_denied", "Whoever asked may do something else now.")
+        await auth.find_owner(call)
         call.query.update(behind)
         document = await _document(call)
         if isinstance(document, Response):

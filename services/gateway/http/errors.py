@@ -38,6 +38,7 @@ STATUS_OF_CODE = {
     "timeout": 408,
     "too_large": 413,
     "range_not_satisfiable": 416,
+    "provider_unavailable": 503,
     "too_many_requests": 429,
     "busy": 429,
 }

@@ -13,12 +13,13 @@ from services.gateway.entries import ProductEntry
 from services.gateway.http import auth, sse
 from services.gateway.http.calls import LAST_ID_HEADER, STREAM, Call
 from services.gateway.http.errors import NO_DEVICE, NO_PRODUCT, no_prefix
+from services.gateway.http.judging import outcome
 from services.gateway.http.limits import Share
 from services.gateway.http.named_devices import device_in_path, thing_of
 from services.gateway.http.ports import Subscription
 from services.gateway.hub import EventFilter
 from services.gateway.stream_reader import come_back
-from shared.auth.permissions import NOTHING, Thing, judge
+from shared.auth.permissions import NOTHING, Thing
 from shared.errors import NotFound, Refused, Unavailable
 
 
@@ -110,7 +111,7 @@ async def stream(
             session = await auth.find_session(edge, token, call.address)
         except (Refused, Unavailable):
             return False
-        return judge(call.route.permission, session.caller, thing) == "yes"
+        return outcome(call.services.directory, call.route.permission, session.caller, thing) == "yes"
 
     release = edge.slots.acquire(_shares(call))
     try:

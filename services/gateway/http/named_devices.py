@@ -6,8 +6,9 @@ import msgspec
 
 from services.gateway.entries import DeviceEntry
 from services.gateway.http.calls import Call
-from services.gateway.http.errors import NO_DEVICE, forbidden
-from shared.auth.permissions import Thing, judge
+from services.gateway.http.errors import NO_DEVICE
+from services.gateway.http.judging import insist, outcome
+from shared.auth.permissions import Outcome, Thing
 from shared.errors import NotFound, Refused
 from shared.ids import DeviceId, device_id
 
@@ -39,13 +40,16 @@ async def kept_device(call: Call) -> DeviceEntry:
     entry = None if found is None else call.services.directory.device(found)
     if entry is not None and entry.membership.product_id is None:
         entry = None
-    outcome = "hidden" if entry is None else judge(call.route.permission, call.caller, thing_of(call, entry))
-    if outcome == "forbidden":
-        raise forbidden(call.route.permission)
-    if entry is None or outcome == "hidden":
-        detail = msgspec.json.encode({"info": UNRECOGNIZED}).decode()
-        raise Refused("Permission Denied", UNRECOGNIZED, detail)
+    detail = msgspec.json.encode({"info": UNRECOGNIZED}).decode()
+    unrecognized = Refused("Permission Denied", UNRECOGNIZED, detail)
+    if entry is None:
+        raise unrecognized
+    insist(_outcome(call, entry), call.route.permission, unrecognized)
     return entry
+
+
+def _outcome(call: Call, entry: DeviceEntry) -> Outcome:
+    return outcome(call.services.directory, call.route.permission, call.caller, thing_of(call, entry))
 
 
 async def _by_name(call: Call, name: str) -> str | None:
@@ -66,7 +70,7 @@ def _is_reached(call: Call, device_id: str) -> bool:
     entry = call.services.directory.device(device_id)
     if entry is None or entry.membership.product_id is None:
         return False
-    return judge(call.route.permission, call.caller, thing_of(call, entry)) != "hidden"
+    return _outcome(call, entry) != "hidden"
 
 
 def thing_of(call: Call, entry: DeviceEntry) -> Thing:

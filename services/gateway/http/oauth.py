@@ -55,7 +55,7 @@ async def issue_token(call: Call) -> Any:
     says_it = fields["grant_type"] == "password"
     username = str(fields.get("username", "")) if says_it else ""
     client = msgspec.json.encode([asked["basic"], fields.get("client_id")]).decode()
-    grant = await _guarded(call, username, "oauth_token", asked, proves=says_it, at=client)
+    grant = await guarded(call, username, "oauth_token", asked, proves=says_it, at=client)
     return token_answer(call, grant)
 
 
@@ -86,7 +86,7 @@ async def give_consent(call: Call) -> Response:
     username = _text(call.body.get("username"))
     asked = {"fields": fields, "username": username, "password": _text(call.body.get("password")), "allowed": allowed}
     try:
-        answer = await _guarded(call, username, "authorize", asked, proves=allowed)
+        answer = await guarded(call, username, "authorize", asked, proves=allowed)
     except Refused as refusal:
         if refusal.code not in ("invalid_grant", "customer_exists"):
             raise
@@ -113,9 +113,10 @@ def _asked(given: Any) -> dict[str, str]:
     return fields
 
 
-async def _guarded(
+async def guarded(
     call: Call, username: str, method: str, asked: Mapping[str, Any], *, proves: bool, at: str = ""
 ) -> dict[str, Any]:
+    """What the orgs service answers; passwords cannot be guessed this way. Raises as ``guessing`` does."""
     with guessing(call, username, proves=proves, at=at):
         async with hashing(call) if proves else nullcontext():
             return await call.ask("orgs", method, timeout_s=20.0, **asked)

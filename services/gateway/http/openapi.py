@@ -34,8 +34,8 @@ _LAST_ID = {
     "schema": {"type": "string"},
 }
 _REDIRECT = {
-    "description": "the browser goes where the client is registered",
-    "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri"}}},
+    "description": "the browser goes where the client is registered, or to the next page",
+    "headers": {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}},
 }
 _BUILDING = {"content": {JSON: {"schema": Building}}}
 _UPLOADED_FILE = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
@@ -96,6 +96,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {
             str(route.status): _answer(route),
             **({"202": {"description": "the past is being built; ask again", **_BUILDING}} if route.past else {}),
+            **({"202": {**_answer(route), "description": "not known yet; ask again"}} if route.unsettled else {}),
             **({"302": _REDIRECT} if route.redirects else {}),
             **(_IN_PARTS if route.media_type == OCTETS else {}),
             "default": {"description": "an error", "content": {**_page(route), **_json(Error)}},

@@ -9,6 +9,7 @@ from services.gateway.http.calls import Call
 
 async def create_organization(call: Call) -> Any:
     body = call.body
+    card = {name: body[name] for name in ("draft_id", "setup_id") if body[name] is not None}
     made = await call.ask(
         "orgs",
         "create_organization",
@@ -16,8 +17,14 @@ async def create_organization(call: Call) -> Any:
         name=body["name"],
         slug=body["slug"] or None,
         plan=body["plan"],
+        **card,
     )
     return {"ok": True, "organization": made["organization"]}
+
+
+async def begin_draft(call: Call) -> Any:
+    """The card comes first (ORG-1)."""
+    return {"ok": True, **await call.ask("billing", "begin_draft", account_id=call.caller.account_id)}
 
 
 async def list_organizations(call: Call) -> Any:

@@ -50,7 +50,9 @@ class TokenRequest(Request):
 class NewOrganization(Request):
     name = Line(128, 1, required=True)
     slug = Line(64, allow_none=True, load_default=None)
-    plan = Line(32, load_default="monthly")
+    plan = Line(32, load_default="monthly", metadata={"description": "monthly or yearly"})
+    draft_id = Line(64, allow_none=True, load_default=None, metadata={"description": "where organizations are billed"})
+    setup_id = Line(255, allow_none=True, load_default=None, metadata={"description": "the draft's, finished"})
 
 
 class ProductFields(Request):

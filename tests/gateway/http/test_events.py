@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.gateway import hub as hub_module
+from services.gateway.entries import TokenEntry
 from services.gateway.http.ports import Limits
 from services.gateway.http.sse import frame
 from services.gateway.hub import Missed, PublishedEvent
@@ -321,6 +322,28 @@ def test_a_stream_ends_once_its_reader_may_no_longer(api: Any, world: Any, runne
         await asyncio.wait_for(stream.task, 5)
 
     runner.run(scenario())
+
+
+@pytest.mark.parametrize("limits", [Limits(token_check_s=0.01)], indirect=True)
+def test_a_teams_stream_ends_when_it_stops_paying_and_a_customers_does_not(api: Any, world: Any, runner: Any) -> None:
+    token = "99" * 20  # BIL-7
+    customer = TokenEntry("9" * 24, "9" * 24, "", "particle", None, world.OUR_ORG, None, "customer", "9" * 24, 1000)
+    api.directory.tokens[digest(token)] = customer
+
+    async def scenario() -> None:
+        teams, theirs = opened(world, api), world.Stream(api, "/v1/devices/events", token)
+        await started(teams)
+        await started(theirs)
+        ours = replace(api.directory.orgs["ours"], inactive=True)
+        api.directory.orgs |= {"ours": ours, ours.org_id: ours}
+        assert await teams.write() == b""
+        await asyncio.wait_for(teams.task, 5)
+        await asyncio.sleep(0.05)  # in which a customer's right is asked for, too
+        assert not theirs.task.done()
+        await theirs.leave()
+
+    runner.run(scenario())
+    assert api.get(PRODUCT).status_code == 402
 
 
 @pytest.mark.parametrize("limits", [Limits(token_check_s=0.001, keep_alive_s=0.02)], indirect=True)

@@ -30,6 +30,7 @@ OTHERS = {
     "client": "lamp-1234",
     "email": "jo@example.org",
     "group": "lab",
+    "number": "1",
     "key": "0" * 16,
     "hook": "a1" * 12,
     "owner": "c" * 24,
@@ -92,9 +93,11 @@ def ask(api: Any, route: Route, token: str | None, owners: dict[str, str]) -> An
 
 
 def outcome(answer: Any) -> str:
-    """What the door said: ``yes``, ``forbidden``, ``hidden`` or ``no token``."""
+    """What the door said: ``yes``, ``forbidden``, ``hidden``, ``closed`` or ``no token``."""
     if answer.request.method == "HEAD":
-        return {200: "yes", 400: "no token", 401: "no token", 403: "forbidden", 404: "hidden"}[answer.status_code]
+        return {200: "yes", 400: "no token", 401: "no token", 402: "closed", 403: "forbidden", 404: "hidden"}[
+            answer.status_code
+        ]
     is_json = answer.content and "json" in answer.headers["content-type"]
     trouble = answer.json() if is_json else {}
     if not isinstance(trouble, dict):
@@ -103,6 +106,9 @@ def outcome(answer: Any) -> str:
         return "no token"
     if trouble.get("error") == "permission_denied":
         return "forbidden"
+    if trouble.get("error") == "subscription_inactive":
+        assert answer.status_code == 402
+        return "closed"
     missing = trouble.get("error_description") in ("Product not found.", "Organization not found.")
     return "hidden" if missing or trouble.get("error") == "Permission Denied" else "yes"
 
@@ -143,6 +149,35 @@ def expected(route: Route, caller: Caller | None) -> str:
     elif "{device}" in route.path and rule.keeper:
         is_about = Thing(OURS, 1000, KEEPER)
     return judge(route.permission, caller, is_about)
+
+
+OPEN_WHILE_INACTIVE = re.compile(
+    r"GET /v1/orgs/{org}|(GET|POST|PUT) /v1/orgs/{org}/billing(/.*)?|DELETE /v1/(orgs/{org}|products/{product})/team/.*"
+)
+"""Of what is under an organization or a product (contract 13.4)."""
+
+
+KEEPERS = ("keeper of the device", "customer with the device")
+IN_OR_OUT = ("readonly", "administrator", "client", *KEEPERS)
+
+
+@pytest.mark.parametrize("who", IN_OR_OUT)
+def test_of_an_inactive_organization_all_is_closed_to_the_team_but_what_the_contract_lists(
+    api: Any, world: Any, who: str
+) -> None:  # BIL-7
+    ours = replace(api.directory.orgs["ours"], inactive=True)
+    api.directory.orgs |= {"ours": ours, ours.org_id: ours}
+    caller, token = known(api, world, who)
+    closed = 0
+    for route in ROUTES:
+        rule, told = rule_of(route.permission), expected(route, caller)
+        if rule.to not in RANKS or told != "yes":
+            continue  # the test before has these
+        is_listed = OPEN_WHILE_INACTIVE.fullmatch(name(route)) or (rule.keeper and who in KEEPERS)
+        told = "yes" if is_listed else "closed"
+        assert (name(route), outcome(ask(api, route, token, EXISTING))) == (name(route), told)
+        closed += not is_listed
+    assert (closed > 0) == (who not in KEEPERS)
 
 
 OUTSIDERS = ("member of another", "without organization", "customer of another", "client of another")

@@ -51,6 +51,18 @@ def member(role: Any, org_id: str = OURS) -> Caller:
     return Caller("account", ADA, org_id, role)
 
 
+@given(permissions, callers, things)
+def test_an_inactive_subscription_closes_to_the_team_what_it_may_and_nothing_to_anybody_else(
+    permission: str, caller: Caller, thing: Thing
+) -> None:  # BIL-7
+    paid, inactive = judge(permission, caller, thing), judge(permission, caller, replace(thing, inactive=True))
+    assert inactive == paid or (paid, inactive) == ("yes", "closed")
+    if inactive == "closed":
+        assert caller.kind in ("account", "client")
+        assert not (rule_of(permission).keeper and caller.account_id and caller.account_id == thing.claimed_by)
+        assert not permission.startswith("billing.")
+
+
 @pytest.mark.parametrize("permission", TEAM_RULES)
 def test_a_role_may_what_the_roles_below_it_may_and_full_access_is_the_default(permission: str) -> None:  # ORG-5
     outcomes = [judge(permission, member(role), PRODUCT) for role in ROLES]

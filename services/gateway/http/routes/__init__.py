@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.gateway.http.calls import Route
 from services.gateway.http.routes import (
     accounts,
+    billing,
     clients,
     customers,
     devices,
@@ -25,6 +26,7 @@ ROUTES: tuple[Route, ...] = (
     *accounts.ROUTES,
     *clients.ROUTES,
     *organizations.ROUTES,
+    *billing.ROUTES,
     *team.ROUTES,
     *products.ROUTES,
     *customers.ROUTES,

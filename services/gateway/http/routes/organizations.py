@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.gateway.http import (
     audit,
     audit_schemas,
+    billing_schemas,
     device_access,
     documents,
     events,
@@ -32,6 +33,16 @@ ROUTES = [
         documents.Organizations(),
     ),
     post(
+        "/v1/orgs/drafts",
+        "orgs.create",
+        "Begin to found an organization: its id, and a set-up for its card",
+        orgs.begin_draft,
+        billing_schemas.Draft(),
+        status=201,
+        secret=True,
+        cardless=True,
+    ),
+    post(
         "/v1/orgs",
         "orgs.create",
         "Found an organization",
@@ -39,6 +50,7 @@ ROUTES = [
         documents.OrganizationAnswer(),
         request=requests.NewOrganization(),
         status=201,
+        cardless=True,
     ),
     get(ORG, "orgs.read", "An organization", orgs.read_organization, documents.OrganizationAnswer()),
     put(
@@ -49,7 +61,7 @@ ROUTES = [
         documents.OrganizationAnswer(),
         request=people_schemas.OrganizationChanges(),
     ),
-    get(ORG + "/products", "orgs.read", "Its products", products.list_products, documents.Products()),
+    get(ORG + "/products", "products.read", "Its products", products.list_products, documents.Products()),
     post(
         ORG + "/products",
         "products.create",
@@ -61,7 +73,7 @@ ROUTES = [
     ),
     get(
         AUTHORITIES,
-        "orgs.read",
+        "authorities.read",
         "Who signs certificates of the organization's devices",
         device_access.list_authorities,
         documents.DeviceAuthorities(),

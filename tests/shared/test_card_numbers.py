@@ -1,6 +1,6 @@
 import pytest
 
-from services.billing.card_numbers import holds_card_number
+from shared.card_numbers import holds_card_number
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,11 @@ from services.billing.card_numbers import holds_card_number
         (b"0123456789abcdef01234567", False),
         (b"42424242424242424242424242", False),
         (b"378282246310005", True),
+        (b"12 4242424242424242", True),
+        (b"4242 4242 4242 4242 12 30 123", True),
+        (b"2026-11-27 12:00:00", False),
+        (b'{"exp": 12, "n": 4242424242424242}', True),
+        (b"4242  4242  4242  4242", False),
     ],
 )
 def test_a_card_number_is_found(body: bytes, holds: bool) -> None:  # BIL-6
