@@ -28,6 +28,7 @@ UNIT = (
     "billing/test_charging.py",
     "billing/test_drafts.py",
     "billing/test_examples.py",
+    "billing/mail/test_wording.py",
     "billing/test_operating.py",
     "billing/test_properties.py",
     "billing/test_subscriptions.py",

@@ -58,6 +58,7 @@ PURE = (
     "services/billing/cycle.py",
     "services/billing/drafts.py",
     "services/billing/invoice_view.py",
+    "services/billing/mail/wording.py",
     "services/billing/mails.py",
     "services/billing/money.py",
     "services/billing/oversight.py",
