@@ -294,7 +294,7 @@ def _operated(
     match event:
         case ChargeResumed():
             assert state.charge is not None
-            return replace(state, charge=replace(state.charge, try_at=event.at, tries=0))
+            return replace(state, charge=replace(state.charge, try_at=event.at))
         case PeriodWaived():
             return replace(state, waived=True)
         case CreditGranted(_, _, line):

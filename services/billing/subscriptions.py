@@ -294,11 +294,13 @@ def _advance(run: _Run, now: datetime) -> None:
 
 
 def due_at(state: Subscription) -> datetime | None:
-    """When somebody must look at it next: a timer, or an attempt that is to be made; None if time changes nothing."""
+    """When somebody must look at it next: a timer, an attempt that is to be made, a refund that was asked for; None if
+    time changes nothing."""
     timer = _next_timer(state)
     moments = [] if timer is None else [timer[0]]
     if state.charge is not None and not state.held:
         moments.append(state.charge.try_at)
+    moments += [refund.at for refund in state.refunds]
     return min(moments, default=None)
 
 
