@@ -31,6 +31,7 @@ UNIT = (
     "billing/mail/test_wording.py",
     "billing/test_operating.py",
     "billing/test_properties.py",
+    "billing/test_simulation.py",
     "billing/test_subscriptions.py",
     "billing/test_summary.py",
     "deploy/test_blob_references.py",

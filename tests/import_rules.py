@@ -66,6 +66,8 @@ PURE = (
     "services/billing/operating.py",
     "services/billing/provider.py",
     "services/billing/refunding.py",
+    "services/billing/simulated_lives.py",
+    "services/billing/simulation.py",
     "services/billing/standing.py",
     "services/billing/stripe_kinds.py",
     "services/billing/subscriptions.py",

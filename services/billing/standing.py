@@ -219,7 +219,8 @@ def evolve(state: Subscription, event: Event) -> Subscription:
     """What the event makes true."""
     if isinstance(event, TrialStarted):
         return replace(state, org_id=event.org_id, standing="trialing", plan=event.plan, trial_ends_at=event.ends_at)
-    state = replace(state, at=event.at if state.at is None else max(state.at, event.at))
+    if state.at is None or event.at > state.at:  # most events come with others of the same instant
+        state = replace(state, at=event.at)
     match event:
         case SubscriptionStarted():
             return replace(
