@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from shared.events.contracts import CONTRACTS
 from shared.events.metadata import metadata
 from shared.settings import Settings
 from shared.store.open import open_existing
+from shared.store.port import Recorded
 from shared.streams import Streams
 from shared.times import iso
 
@@ -71,8 +72,17 @@ def parked(as_json: Json = False, data: Data = None) -> None:
     if as_json:
         return _print_json(found)
     rows = [
-        (names.get(one.org_id, "-"), one.org_id, one.kind, one.number, dollars(one.amount_cents), _time(one.since))
-        + (one.tries, one.why, "-" if one.next_try_at is None else _time(one.next_try_at))
+        (
+            names.get(one.org_id, "-"),
+            one.org_id,
+            one.kind,
+            one.number,
+            dollars(one.amount_cents),
+            _time(one.since),
+            one.tries,
+            one.why,
+            "-" if one.next_try_at is None else _time(one.next_try_at),
+        )
         for one in found
     ]
     _print(("slug", "organization", "what", "invoice", "amount", "since", "tries", "why", "next try"), rows)
@@ -87,8 +97,14 @@ def strays(as_json: Json = False, data: Data = None) -> None:
     if as_json:
         return _print_json([{"kind": kind, **msgspec.to_builtins(event)} for kind, event in found])
     rows = [
-        (_time(event.at), names.get(event.org_id, "-"), event.org_id, kind, event.provider_ref)
-        + (dollars(event.amount_cents),)
+        (
+            _time(event.at),
+            names.get(event.org_id, "-"),
+            event.org_id,
+            kind,
+            event.provider_ref,
+            dollars(event.amount_cents),
+        )
         for kind, event in found
     ]
     _print(("at", "slug", "organization", "what", "payment", "amount"), rows)
@@ -102,8 +118,7 @@ def timeline(org: Org, as_json: Json = False, data: Data = None) -> None:
         loaded = lists.load(streams, lists.org_id_of(streams, org))
         events = [(recorded, CONTRACTS.decode(recorded)) for recorded in loaded.recorded]
     if as_json:
-        shown = [{"type": one.type, "actor": metadata(one).actor, "recorded_at": iso(one.at)} for one, _ in events]
-        return _print_json([{**head, **msgspec.to_builtins(event)} for head, (_, event) in zip(shown, events)])
+        return _print_json([_entry(recorded, event) for recorded, event in events])
     rows = [
         (_time(getattr(event, "at", recorded.at)), recorded.type, happened(event), metadata(recorded).actor)
         for recorded, event in events
@@ -117,12 +132,15 @@ def timeline(org: Org, as_json: Json = False, data: Data = None) -> None:
 def retry(org: Org, data: Data = None) -> None:
     """Have the open invoice charged now: what is held, could not be tried, or failed. It does not count as an
     attempt towards the lock."""
-    _operate(data, org, "retry", lambda now: RetryCharge(now))
+    _operate(data, org, "retry", RetryCharge)
 
 
 @app.command()
 def void(
-    org: Org, number: Annotated[int, typer.Argument(min=1, help="Of the open invoice.")], yes: Yes = False, data: Data = None
+    org: Org,
+    number: Annotated[int, typer.Argument(min=1, help="Of the open invoice.")],
+    yes: Yes = False,
+    data: Data = None,
 ) -> None:
     """Let nobody pay the open invoice: its period is free, and the subscription goes on."""
     _ask(yes, f"Void invoice {number} of {org}? Nobody will pay for its period.")
@@ -134,7 +152,8 @@ def refund(
     org: Org,
     number: Annotated[int, typer.Argument(min=1, help="Of a paid invoice.")],
     amount: Annotated[
-        int | None, typer.Option(parser=cents, metavar="AMOUNT", help="In US dollars (default: all that is left of it).")
+        int | None,
+        typer.Option(parser=cents, metavar="AMOUNT", help="In US dollars (default: all that is left of it)."),
     ] = None,
     yes: Yes = False,
     data: Data = None,
@@ -154,17 +173,24 @@ def credit(org: Org, amount: Amount, yes: Yes = False, data: Data = None) -> Non
 
 @app.command()
 def advance(
-    to: Annotated[str, typer.Argument(metavar="TIME|DURATION", help="2027-01-31T12:00:00Z, or 35d from billing's now.")],
+    to: Annotated[
+        str, typer.Argument(metavar="TIME|DURATION", help="2027-01-31T12:00:00Z, or 35d from billing's now.")
+    ],
     data: Data = None,
 ) -> None:
     """Move billing's clock forward, in an installation without real money, and wait until all that came due is done."""
     settings = Settings.load(data=data)
-    with _opened(settings) as (streams, clock):
+    with _opened(settings) as (_, clock):
         moved = clock.move(_moment(to, clock.now()), _context("advance"))
         waiting = 0
         if settings.payments != "off:":
             waiting = clock.await_reached(moved.state.moves, PATIENCE_S).waiting
         _say(f"billing's clock is at {_time(clock.now())} UTC" + (f"; {waiting} charges wait" if waiting else ""))
+
+
+def _entry(recorded: Recorded, event: Any) -> dict[str, Any]:
+    head = {"type": recorded.type, "actor": metadata(recorded).actor, "recorded_at": iso(recorded.at)}
+    return {**head, **msgspec.to_builtins(event)}
 
 
 def _moment(text: str, now: datetime) -> datetime:
@@ -179,12 +205,13 @@ def _moment(text: str, now: datetime) -> datetime:
     return now + timedelta(seconds=duration_s(text))
 
 
-def _operate(data: Path | None, org: str, what: str, command: Any) -> None:
-    with _opened(Settings.load(data=data)) as (streams, clock):
+def _operate(data: Path | None, org: str, what: str, command: Callable[[datetime], Command]) -> None:
+    settings = Settings.load(data=data)
+    policy = Policy(is_billed=settings.payments != "off:")
+    with _opened(settings) as (streams, clock):
         org_id = lists.org_id_of(streams, org)
         lists.load(streams, org_id)
-        wish: Command = command(clock.now())
-        done = streams.handle(subscriptions(Policy()), stream_of(org_id), wish, _context(what))
+        done = streams.handle(subscriptions(policy), stream_of(org_id), command(clock.now()), _context(what))
     for event in done.events:
         _say(happened(event))
     if not done.events:

@@ -1,10 +1,12 @@
-"""What an operator of billing looks for over all organizations: charges and refunds that wait, strays and disputes. Read
-from the streams, so it is as they are, with or without a running platform."""
+"""What an operator of billing looks for over all organizations: charges and refunds that wait, strays and disputes.
+
+Read from the streams, so it is as they are, with or without a running platform.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,15 +20,8 @@ from shared.store.port import Only
 from shared.store.walking import walk
 from shared.streams import Loaded, Streams
 
-_BEGUN = {b.ChargeRequested: "charge", b.RefundRequested: "refund"}
-_ENDED = {
-    b.PaymentSucceeded: "charge",
-    b.PaymentFailed: "charge",
-    b.InvoiceVoided: "charge",
-    b.ChargeRefunded: "refund",
-    b.RefundFailed: "refund",
-}
-_FOUND = {b.StrayPaymentFound: "stray", b.ChargeDisputed: "dispute"}
+_CHARGES: tuple[type, ...] = (b.ChargeRequested, b.PaymentSucceeded, b.PaymentFailed, b.InvoiceVoided)
+_FOUND: dict[type, str] = {b.StrayPaymentFound: "stray", b.ChargeDisputed: "dispute"}
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -55,10 +50,14 @@ def load(streams: Streams, org_id: str) -> Loaded[Subscription]:
 
 def parked(streams: Streams) -> list[Parked]:
     """Those that have been asked for the longest first."""
-    begun: dict[str, int] = {}
-    for event in _events(streams, {**_BEGUN, **_ENDED}):
-        begun[event.org_id] = max(0, begun.get(event.org_id, 0) + (1 if type(event) in _BEGUN else -1))
-    states = [load(streams, org_id).state for org_id, number in begun.items() if number]
+    in_flight: set[str] = set()
+    for event in _events(streams, _CHARGES):
+        if isinstance(event, b.ChargeRequested):
+            in_flight.add(event.org_id)
+        else:
+            in_flight.discard(event.org_id)
+    in_flight |= {event.org_id for event in _events(streams, (b.RefundRequested,))}
+    states = [load(streams, org_id).state for org_id in in_flight]
     found = [one for state in states for one in (*_charge(state), *_refunds(state))]
     return sorted(found, key=lambda one: (one.since, one.org_id, one.number))
 
@@ -70,9 +69,7 @@ def _charge(state: Subscription) -> Iterator[Parked]:
     why = "held" if state.held else charge.cause or ("the bank has not said" if charge.provider_ref else "asked for")
     next_try_at = None if state.held else charge.try_at
     since = charge.postponed_at or charge.try_at
-    yield Parked(
-        state.org_id, "charge", invoice.number, invoice.total_cents, since, charge.tries, why, next_try_at
-    )
+    yield Parked(state.org_id, "charge", invoice.number, invoice.total_cents, since, charge.tries, why, next_try_at)
 
 
 def _refunds(state: Subscription) -> Iterator[Parked]:
@@ -83,7 +80,7 @@ def _refunds(state: Subscription) -> Iterator[Parked]:
 
 def found_at_the_provider(streams: Streams) -> list[tuple[str, Any]]:
     """Strays and disputes, each with what it is, the newest first."""
-    return [(_FOUND[type(event)], event) for event in _events(streams, _FOUND)][::-1]
+    return [(_FOUND[type(event)], event) for event in _events(streams, tuple(_FOUND))][::-1]
 
 
 def org_id_of(streams: Streams, ref: str) -> str:
@@ -98,9 +95,9 @@ def org_id_of(streams: Streams, ref: str) -> str:
 
 def slugs(streams: Streams) -> Mapping[str, str]:
     """Of all organizations, by ID."""
-    return {event.org_id: event.slug for event in _events(streams, {OrganizationCreated: ""})}
+    return {event.org_id: event.slug for event in _events(streams, (OrganizationCreated,))}
 
 
-def _events(streams: Streams, kinds: Mapping[type, str]) -> Iterator[Any]:
+def _events(streams: Streams, kinds: Sequence[type]) -> Iterator[Any]:
     only = Only(types=frozenset(kind.__name__ for kind in kinds))
     return (streams.contracts.decode(recorded) for recorded in walk(streams.store, only))

@@ -1,4 +1,4 @@
-"""``flotilla billing simulate``: a time of many organizations in seconds, with what billing does in each month of it."""
+"""``flotilla billing simulate``: a year of many organizations in seconds, and what billing does in each of its months."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def simulate(
     console.print(table(made))
     issued = made.total("InvoiceIssued")
     console.print(
-        f"{issued:,} invoices in {took_s:.1f} s of CPU, {issued / max(took_s, 1e-9):,.0f} a second; streams {made.digest()}",
+        f"{issued:,} invoices in {took_s:.1f} s of CPU, {issued / max(took_s, 1e-9):,.0f} a second; "
+        f"streams {made.digest()}",
         highlight=False,
     )
     wrong = made.unbalanced()

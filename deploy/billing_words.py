@@ -53,7 +53,9 @@ def _charged(event: Any) -> str:
         case b.ChargePrepared(_, _, _, attempt, ref):
             return f"attempt {attempt} is prepared as {ref}"
         case b.ChargePostponed(_, _, _, attempt, cause, next_try_at):
-            return f"attempt {attempt} cannot be made, the provider is {cause}; again at {next_try_at:%Y-%m-%d %H:%M:%S}"
+            return (
+                f"attempt {attempt} cannot be made, the provider is {cause}; again at {next_try_at:%Y-%m-%d %H:%M:%S}"
+            )
         case b.PaymentSucceeded(_, _, number, attempt, ref, cents):
             return f"invoice {number} is paid: {dollars(cents)}, attempt {attempt}, {ref}"
         case b.PaymentFailed():

@@ -19,6 +19,7 @@ from services.billing.subscriptions import (
     ReplaceCard,
     StartSubscription,
     SwitchPlan,
+    Wish,
 )
 from shared.events.billing import Card
 from shared.events.orgs import Plan
@@ -29,9 +30,8 @@ Answer = Literal["paid", "declined", "final", "unreachable"]
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """Parts of 1. ``yearly``: of those that begin; ``cancels``, ``returns``, ``switches``: of all, once in their life, and
-    of those that cancelled; ``changes``: of a team in a month; ``declined``, ``final``, ``unreachable``: of attempts;
-    ``replaces``: of the failed, those that save another card before they are locked."""
+    """Parts of 1. ``yearly``: of those that begin; ``cancels`` and ``switches``: of all, once in their life; ``returns``:
+    of those that cancelled; ``changes``: of teams in a month; ``declined``, ``final``, ``unreachable``: of attempts."""
 
     yearly: float = 0.2
     cancels: float = 0.1
@@ -76,7 +76,7 @@ def life(habits: Habits, chance: Chance, number: int, begins_at: datetime, days:
     plan: Plan = "yearly" if chance.drawn(number, "yearly") < habits.yearly else "monthly"
     founder = _member(number, 0)
     start = StartSubscription(org_id(number), plan, founder, f"cus_{number}", card(number, 0), at)
-    wishes = [*_team(habits, chance, number, at, days), *_ends(habits, chance, number, at, days)]
+    wishes: list[Wish] = [*_team(habits, chance, number, at, days), *_ends(habits, chance, number, at, days)]
     if chance.drawn(number, "switches") < habits.switches:
         other: Plan = "monthly" if plan == "yearly" else "yearly"
         wishes.append(SwitchPlan(other, _some_day(chance, number, "switch", at, days)))
@@ -90,7 +90,7 @@ def _team(habits: Habits, chance: Chance, number: int, at: datetime, days: int) 
             continue
         joins_at = at + timedelta(days=30 * change, seconds=chance.whole(30 * DAY_S, number, "join", change))
         yield AddSeat(_member(number, change + 1), joins_at)
-        if chance.drawn(number, "leaves", change) < 0.5:  # noqa: PLR2004
+        if chance.drawn(number, "leaves", change) < 0.5:
             stays = timedelta(seconds=chance.whole(120 * DAY_S, number, "stay", change))
             yield RemoveSeat(_member(number, change + 1), joins_at + stays)
 

@@ -83,7 +83,9 @@ class PlayedProvider:
         for _ in range(2 if fault == "repeated" else 1):
             ref = self.refund_keys.setdefault(key, f"re_{len(self.returned)}")
             if ref not in self.returned:
-                self.returned[ref] = Returned("refund", provider_ref, ref, self.org_of(provider_ref) or "", amount_cents)
+                self.returned[ref] = Returned(
+                    "refund", provider_ref, ref, self.org_of(provider_ref) or "", amount_cents
+                )
         self._may_fail(fault, ("lost_after",))
         return ref
 

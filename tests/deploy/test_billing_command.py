@@ -71,7 +71,7 @@ class Data:
         self.timeline.do({"at": STARTED.isoformat(), "do": "start", "card": card})
         self.timeline.until(NOW)
 
-    def run(self, *words: str, payments: str = "off:") -> str:
+    def run(self, *words: str, payments: str = "sandbox:") -> str:
         environment = {"FLOTILLA_PAYMENTS": payments}
         done = CliRunner(env=environment).invoke(app, ["billing", *words, "--data", str(self.path)])
         if isinstance(done.exception, FlotillaError):
@@ -105,7 +105,9 @@ def test_a_charge_that_cannot_be_made_is_listed_until_an_operator_has_it_tried(d
 
 def test_an_invoice_is_voided_after_a_question(data: Data) -> None:
     data.live(outage=True)
-    asked = CliRunner().invoke(app, ["billing", "void", "acme", "1", "--data", str(data.path)], input="n\n")
+    asked = CliRunner(env={"FLOTILLA_PAYMENTS": "sandbox:"}).invoke(
+        app, ["billing", "void", "acme", "1", "--data", str(data.path)], input="n\n"
+    )
     assert (asked.exit_code, "nothing was done" in asked.output) == (1, True)
     assert "invoice 1 is void" in data.run("void", "acme", "1", "--yes")
     assert data.listed("parked") == []
@@ -157,11 +159,11 @@ def test_an_organization_that_is_not_there_is_not_found(data: Data, words: tuple
 
 
 def test_the_clock_goes_forward_and_only_without_real_money(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert f"{NOW + timedelta(days=35):%Y-%m-%d}" in data.run("advance", "35d")
+    assert f"{NOW + timedelta(days=35):%Y-%m-%d}" in data.run("advance", "35d", payments="off:")
     ahead = BillingClock(data.streams).now() - system_clock()
     assert abs(ahead - timedelta(days=35)) < timedelta(minutes=1)
     with pytest.raises(Refused, match="clock_backwards"):
-        data.run("advance", NOW.isoformat())
+        data.run("advance", NOW.isoformat(), payments="off:")
     with pytest.raises(Refused, match="bad_time"):
         data.run("advance", "2027-01-31T12:00:00")
     monkeypatch.setenv("FLOTILLA_STRIPE_KEY", "sk_live_x")
@@ -172,7 +174,7 @@ def test_the_clock_goes_forward_and_only_without_real_money(data: Data, monkeypa
 def test_a_move_of_the_clock_is_waited_for(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.billing_command.PATIENCE_S", 0.1)
     with pytest.raises(Unavailable, match="is the platform running"):
-        data.run("advance", "35d", payments="sandbox:")
+        data.run("advance", "35d")
 
 
 def test_what_is_simulated_adds_up() -> None:
@@ -191,5 +193,3 @@ def test_every_event_of_a_subscription_has_words(data: Data) -> None:
     names = {kind.__name__ for kind in TOLD}
     assert not names & set(shown)
     assert all(" " in sentence for sentence in shown)
-
-

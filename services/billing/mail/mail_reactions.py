@@ -10,16 +10,15 @@ from typing import Any
 
 from nameko.events import event_handler
 
+from services.billing.edge import Edge
 from shared.bus.given import Given
 from shared.bus.messages import to_recorded
-from shared.bus.providers import EventStreams
 from shared.bus.reactions import reaction
 
 
-class MailReactions:
+class MailReactions(Edge):
     """One handler an event of ``mails.TOLD``, as nameko wants it."""
 
-    streams = EventStreams()
     postman = Given()
 
     @reaction("mail")

@@ -13,6 +13,7 @@ from services.billing.mails import Template, mail_of
 from services.billing.money import price
 from services.billing.standing import Event, Invoice, Subscription, evolve
 from services.billing.subscriptions import Policy
+from services.billing.summary_object import described
 from shared.events import billing as b
 from shared.times import day
 
@@ -143,8 +144,9 @@ def _failed(policy: Policy, before: Subscription, event: b.PaymentFailed, templa
         "left": most - invoice.failures - 1 if event.counted else None,
         "next": "" if event.retry_at is None else day(event.retry_at),
     }
-    button = "Confirm with the bank" if template == "payment_action_required" else "Replace the card"
-    return Told(template, fields, button, CARD_PAGE)
+    if template == "payment_action_required":
+        return Told(template, fields, "Confirm with the bank")
+    return Told(template, fields, "Replace the card", CARD_PAGE)
 
 
 def _why(event: b.PaymentFailed) -> str:
@@ -204,23 +206,6 @@ def _lines(lines: Sequence[b.Line]) -> list[str]:
     if not rest:
         return shown
     return [*shown, f"{len(rest)} more lines: {dollars(sum(line.cents for line in rest))}"]
-
-
-def described(line: b.Line) -> str:
-    """The line in words, times in UTC (MON-6)."""
-    days = f"{day(line.starts_at)} to {day(line.ends_at)}"
-    seats = f"{line.seats} {'seat' if line.seats == 1 else 'seats'}, {line.plan}"
-    match line.kind:
-        case "period":
-            return f"{seats}, {days}"
-        case "unused":
-            return f"unused time of {seats}, {days}"
-        case "remaining":
-            return f"remaining time of {seats}, {days}"
-        case "carried":
-            return f"carried from {days}"
-        case "credit":
-            return f"credit of {day(line.starts_at)}"
 
 
 def dollars(cents: int) -> str:
