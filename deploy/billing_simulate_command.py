@@ -1,4 +1,4 @@
-"""``flotilla billing simulate``: a year of many organizations in seconds, and what billing does in each of its months."""
+"""``flotilla billing simulate``: a year of many organizations in seconds, and what billing does in each month of it."""
 
 from __future__ import annotations
 

@@ -30,18 +30,18 @@ Answer = Literal["paid", "declined", "final", "unreachable"]
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """Parts of 1. ``yearly``: of those that begin; ``cancels`` and ``switches``: of all, once in their life; ``returns``:
-    of those that cancelled; ``changes``: of teams in a month; ``declined``, ``final``, ``unreachable``: of attempts."""
+    """Parts of 1. ``yearly``: of those that begin; ``cancels`` and ``switches``: of all, once in their life;
+    ``returns``: of those that cancelled; ``changes``: of teams in a month; the last three: of attempts."""
 
     yearly: float = 0.2
     cancels: float = 0.1
     returns: float = 0.5
     switches: float = 0.05
     changes: float = 0.3
+    spread_days: int = 30
     declined: float = 0.06
     final: float = 0.01
     unreachable: float = 0.02
-    spread_days: int = 30
 
 
 class Chance:

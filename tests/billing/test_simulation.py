@@ -1,5 +1,5 @@
-"""Many organizations at once: their streams are the same in whatever order they are looked at, and however far the clock
-goes at once (CAL-4)."""
+"""Many organizations at once: their streams are the same in whatever order they are looked at, and however far the
+clock goes at once (CAL-4)."""
 
 from __future__ import annotations
 
