@@ -126,7 +126,9 @@ class Charger:
                     record.refund,
                     state.org_id,
                 )
-            state = self._handle(state.org_id, record, f"{type(record).__name__}:{record.refund}")
+            before, state = state, self._handle(state.org_id, record, f"{type(record).__name__}:{record.refund}")
+            if state == before:  # somebody else is at it
+                return state
         return state
 
     def _hold(self, state: Subscription, missed: int) -> Subscription:
