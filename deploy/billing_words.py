@@ -19,7 +19,7 @@ def happened(event: Any) -> str:
             return f"subscription: {event.plan}, trial until {day(event.trial_ends_at)}, {_card(event.card)}"
         case b.SeatAdded() | b.SeatRemoved():
             how = "joined" if isinstance(event, b.SeatAdded) else "left"
-            return f"member {event.member_id} {how}, {event.seats} seats{_lines(event.lines)}"
+            return f"member {event.member_id} {how}, {_seats(event.seats)}{_lines(event.lines)}"
         case b.PlanSwitched(_, _, plan, was, lines):
             return f"plan {plan} after this period, was {was}{_lines(lines)}"
         case b.CardReplaced(_, _, card):
@@ -31,7 +31,7 @@ def happened(event: Any) -> str:
         case b.SubscriptionEnded(_, _, reason):
             return f"ended: {reason}"
         case b.SubscriptionReactivated(_, _, anchor, plan, seats, _):
-            return f"active again from {day(anchor)}: {plan}, {seats} seats"
+            return f"active again from {day(anchor)}: {plan}, {_seats(seats)}"
         case b.AccountLocked(_, _, number):
             return f"locked, for invoice {number} is not paid"
         case _:
@@ -41,7 +41,7 @@ def happened(event: Any) -> str:
 def _charged(event: Any) -> str:
     match event:
         case b.InvoiceIssued():
-            what = f"{event.plan}, {event.seats} seats, {day(event.starts_at)} to {day(event.ends_at)}"
+            what = f"{event.plan}, {_seats(event.seats)}, {day(event.starts_at)} to {day(event.ends_at)}"
             return f"invoice {event.number} of {dollars(event.total_cents)}: {what}"
         case b.InvoiceSettledWithoutCharge(_, _, number, cents):
             return f"invoice {number} is settled without a charge, {dollars(cents)} are carried"
@@ -99,8 +99,7 @@ def _overseen(event: Any) -> str:
 def stands(state: Subscription) -> str:
     """How the subscription is now, on one line."""
     reason = f" ({state.reason})" if state.reason else ""
-    seats = f"{state.seats} {'seat' if state.seats == 1 else 'seats'}"
-    parts = [f"{state.standing}{reason}", state.plan, seats]
+    parts = [f"{state.standing}{reason}", state.plan, _seats(state.seats)]
     if state.card is not None:
         parts.append(_card(state.card))
     if state.pending:
@@ -108,6 +107,10 @@ def stands(state: Subscription) -> str:
     if state.next_payment_at is not None:
         parts.append(f"next payment {state.next_payment_at:%Y-%m-%d %H:%M:%S} UTC")
     return " · ".join(parts)
+
+
+def _seats(number: int) -> str:
+    return f"{number} {'seat' if number == 1 else 'seats'}"
 
 
 def _card(card: b.Card) -> str:

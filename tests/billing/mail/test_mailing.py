@@ -167,13 +167,13 @@ def running(tmp_path: Path, views_url: str) -> Iterator[Running]:
 
 def test_each_member_gets_each_mail_once_however_often_it_is_heard_of(running: Running) -> None:
     running.handle(StartSubscription(ORG, "monthly", ADA, "cus_1", card("ok"), MARCH))
-    started = "The free month of Acme has begun"
+    started = "The trial of Acme has begun"
     assert running.written(2) == [("ada@example.com", started), ("bob@example.com", started)]
     (event,) = running.store.read(stream_of(ORG))
     for _ in range(2):
         running.transport.publish("billing", event.type, to_wire_body(event), {}, handled=True).result(10)
     running.handle(Advance(instants("2026-03-26T00:00:00Z")))
-    ending = "The free month of Acme ends on 01 April 2026"
+    ending = "The trial of Acme ends on 01 April 2026"
     assert running.written(4) == sorted(
         (to, what) for to in ("ada@example.com", "bob@example.com") for what in (started, ending)
     )

@@ -95,13 +95,13 @@ def test_the_beginning_says_when_and_how_much_is_charged_first() -> None:
     subject, text = letter(lived(until="2026-03-03T00:00:00Z"), "trial_started")
     assert "01 April 2026" in text
     assert "49.00 USD are charged to the Visa card ending in 4242" in text
-    assert subject == "The free month of Acme has begun"
+    assert subject == "The trial of Acme has begun"
 
 
 def test_the_end_of_the_trial_is_told_with_the_amount_of_the_team_as_it_is() -> None:
     step = {"at": "2026-03-05T00:00:00Z", "do": "add_member"}
     subject, text = letter(lived(step, until="2026-03-26T00:00:00Z"), "trial_ending")
-    assert subject == "The free month of Acme ends on 01 April 2026"
+    assert subject == "The trial of Acme ends on 01 April 2026"
     assert "98.00 USD" in text
     assert "2 members, monthly" in text
 
