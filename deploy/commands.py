@@ -15,6 +15,7 @@ ELSEWHERE = {
     "messages": "messages_command:app",
     "mail": "mail_command:app",
     "hooks": "hooks_command:app",
+    "billing": "billing_command:app",
     "people": "people_command:app",
     "replay": "replay_command:app",
     "devices": "fleet_commands:devices",

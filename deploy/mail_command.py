@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ from deploy import mail_page
 from services.gateway.web import bound_socket
 from shared.clock import system_clock
 from shared.errors import NotFound, Refused
-from shared.mail.queue import Entry, MailQueue
+from shared.mail.queue import MAX_LISTED, Entry, MailQueue
 from shared.projections.database import Database
 from shared.settings import Settings
 from shared.times import iso
@@ -30,7 +30,10 @@ Data = Annotated[Path | None, typer.Option(help="Data folder (default: ./data)."
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 COLUMNS = ("id", "queued", "what", "state", "tries", "error")
 SHOWN_OF_ID = 8
-"""Characters in a table; enough for the other commands, and so the rest fits into a terminal."""
+"""Characters in a table; enough for the other commands, and so the rest fits into a terminal. Of mails to several
+people all are shown, which differ at their end."""
+SERVICES = ("orgs", "billing")
+"""Those that write to people."""
 
 
 @app.command("list")
@@ -42,8 +45,8 @@ def list_them(
     data: Data = None,
 ) -> None:
     """The newest first. Addresses stand in the messages alone: see ``show``."""
-    with _queue(Settings.load(data=data)) as queue:
-        entries = queue.listed(state)
+    with _queues(Settings.load(data=data)) as queues:
+        entries = _listed(queues, state)
     if as_json:
         typer.echo(json.dumps([_row(entry) for entry in entries], indent=2))
         return
@@ -51,7 +54,8 @@ def list_them(
     for name in COLUMNS:
         table.add_column(name, no_wrap=name != "error", overflow="fold")
     for entry in entries:
-        shown = {**_row(entry), "id": entry.event_id[:SHOWN_OF_ID], "queued": f"{entry.queued_at:%Y-%m-%d %H:%M:%S}"}
+        id_ = entry.event_id if entry.person else entry.event_id[:SHOWN_OF_ID]
+        shown = {**_row(entry), "id": id_, "queued": f"{entry.queued_at:%Y-%m-%d %H:%M:%S}"}
         table.add_row(*(str(shown[name]) for name in COLUMNS))
     console.print(table)
     if not entries:
@@ -78,10 +82,10 @@ def page(
     """All of it as a page in the browser, on this machine alone, until this command ends."""
     settings = Settings.load(data=data)
     secret = mail_page.new_secret()
-    with _queue(settings) as queue, bound_socket("127.0.0.1", port) as listening:
+    with _queues(settings) as queues, bound_socket("127.0.0.1", port) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/{secret}/"
         console.print(f"mail is shown at {address}\nCtrl-C ends it", markup=False, highlight=False, soft_wrap=True)
-        pages = mail_page.build(queue.listed, Path(settings.mail), secret)
+        pages = mail_page.build(lambda: _listed(queues), Path(settings.mail), secret)
         server = uvicorn.Server(uvicorn.Config(pages, lifespan="off", log_config=None, access_log=False))
         with suppress(KeyboardInterrupt):  # uvicorn raises it anew once it has ended
             server.run(sockets=[listening])
@@ -96,16 +100,28 @@ def again(
     """Have one tried once more, whatever became of it, or all that is parked."""
     if bool(mail) == parked:
         raise typer.BadParameter("either the ID of one mail, or --parked")
-    with _queue(Settings.load(data=data)) as queue:
+    with _queues(Settings.load(data=data)) as queues:
         if parked:
-            console.print(f"{queue.parked_again()} mails wait to be sent", markup=False)
+            console.print(f"{sum(queue.parked_again() for queue in queues)} mails wait to be sent", markup=False)
             return
-        found = [entry.event_id for entry in queue.found(mail)]
+        found = [(queue, entry.event_id) for queue in queues for entry in _meant(queue.found(mail), mail)]
         if len(found) != 1:
             raise NotFound(f"{'Several mails begin with' if found else 'No mail'} {mail}.")
-        if not queue.again(found[0]):
-            raise Refused("mail_in_hand", f"Mail {found[0]} is being sent just now.")
-    console.print(f"mail {found[0]} waits to be sent", markup=False)
+        queue, id_ = found[0]
+        if not queue.again(id_):
+            raise Refused("mail_in_hand", f"Mail {id_} is being sent just now.")
+    console.print(f"mail {id_} waits to be sent", markup=False)
+
+
+def _meant(found: Sequence[Entry], mail: str) -> Sequence[Entry]:
+    """The one with this very id, if there is one: it may be the beginning of others."""
+    return [entry for entry in found if entry.event_id == mail] or found
+
+
+def _listed(queues: Sequence[MailQueue], state: str | None = None) -> list[Entry]:
+    """Of all services, the newest first."""
+    entries = [entry for queue in queues for entry in queue.listed(state)]
+    return sorted(entries, key=lambda entry: entry.queued_at, reverse=True)[:MAX_LISTED]
 
 
 def _row(entry: Entry) -> dict[str, str | int]:
@@ -127,12 +143,13 @@ def _file(folder: Path, mail: str) -> Path:
 
 
 @contextmanager
-def _queue(settings: Settings) -> Iterator[MailQueue]:
-    database = Database(settings.db, "orgs")
-    try:
-        database.prepare([])
-        queue = MailQueue(database, system_clock)
-        queue.prepare()
-        yield queue
-    finally:
-        database.close()
+def _queues(settings: Settings) -> Iterator[list[MailQueue]]:
+    with ExitStack() as stack:
+        found = []
+        for service in SERVICES:
+            database = stack.enter_context(closing(Database(settings.db, service)))
+            database.prepare([])
+            queue = MailQueue(database, system_clock)
+            queue.prepare()
+            found.append(queue)
+        yield found

@@ -21,3 +21,13 @@ def micros(moment: datetime) -> int:
 def moment(number: int) -> datetime:
     """The aware UTC datetime of ``micros``."""
     return EPOCH + timedelta(0, 0, number)
+
+
+def day(moment: datetime) -> str:
+    """As people read it: ``05 April 2026``."""
+    return f"{moment:%d %B %Y}"
+
+
+def minute(moment: datetime) -> str:
+    """The same with the time of day in UTC."""
+    return f"{moment:%d %B %Y, %H:%M} UTC"

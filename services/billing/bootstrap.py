@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.billing.engine import engine
+from services.billing.mail.mailroom import open_postman
 from services.billing.payments import Payments, open_payments
 from services.billing.service import BillingService
 from services.billing.subscriptions import Policy
@@ -41,6 +42,7 @@ def build(
     projector = Projector("billing", store, database, VIEWS, CONTRACTS, clock=clock, history=history)
     streams = Streams(store, CONTRACTS)
     made = engine(payments, transport, streams, database, policy, clock)
+    postman = open_postman(settings, transport, database, streams, policy, clock)
     provide = {
         "streams": EventStreams(streams),
         "views": Views(database, projector),
@@ -49,9 +51,10 @@ def build(
         "charger": Given(made.charger),
         "payments": Given(payments),
         "policy": Given(policy),
+        "postman": Given(postman),
     }
     host = ServiceHost(BillingService, transport, workers=settings.workers, provide=provide)
     types = CONTRACTS.of_service("billing")
     relay = Relay("billing", store, transport, database.checkpoints(), types, contracts=CONTRACTS)
     owners = [Owner("billing database", database.close), Owner("mirror of the events", history.close)]
-    return Runtime("billing", [*owners, projector, relay, host, *made.parts])
+    return Runtime("billing", [*owners, projector, relay, postman, host, *made.parts])

@@ -15,8 +15,10 @@ from time import monotonic
 from uuid import UUID, uuid5
 
 from services.billing.charging import next_record
+from services.billing.operating import RecordRefundFailed
 from services.billing.oversight import HoldCharges, missed_periods
 from services.billing.provider import Provider
+from services.billing.refunding import settle_refund
 from services.billing.standing import Subscription
 from services.billing.subscriptions import Command, Policy, Record, stream_of, subscriptions
 from shared.clock import Clock
@@ -86,7 +88,7 @@ class Charger:
 
     def _settle(self, org_id: str) -> Subscription:
         deadline = monotonic() + PATIENCE_S
-        state = self._load(org_id)
+        state = self._give_back(self._load(org_id), deadline)
         for _ in range(MOST_RECORDS):
             if monotonic() > deadline:
                 return state
@@ -111,6 +113,23 @@ class Charger:
         if self._on_record is not None:
             self._on_record(state, record)
         return after
+
+    def _give_back(self, state: Subscription, deadline: float) -> Subscription:
+        """Make the refunds that an operator asked for."""
+        while state.refunds and monotonic() <= deadline:
+            record = settle_refund(state, self._provider, self._clock())
+            if record is None:
+                return state
+            if isinstance(record, RecordRefundFailed):
+                log.error(
+                    "the payment provider refuses refund %d of organization %s; see `flotilla billing timeline`",
+                    record.refund,
+                    state.org_id,
+                )
+            before, state = state, self._handle(state.org_id, record, f"{type(record).__name__}:{record.refund}")
+            if state == before:  # somebody else is at it
+                return state
+        return state
 
     def _hold(self, state: Subscription, missed: int) -> Subscription:
         if state.held or state.charge is None:

@@ -38,6 +38,8 @@ _ALWAYS: dict[type, Template] = {
     b.CardReplaced: "card_replaced",
     b.CardExpiringSoon: "card_expiring",
 }
+TOLD: tuple[type, ...] = (*_ALWAYS, b.PaymentSucceeded, b.InvoiceSettledWithoutCharge, b.PaymentFailed)
+"""The events that somebody may be told of."""
 
 
 def mail_of(before: Subscription, event: Event) -> Template | None:

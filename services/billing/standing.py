@@ -5,8 +5,8 @@ There is one open invoice at most, and one attempt at it in flight at most (GW-1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
@@ -23,8 +23,10 @@ from shared.events.billing import (
     ChargePrepared,
     ChargeRefunded,
     ChargeRequested,
+    ChargeResumed,
     ChargesHeld,
     ChargesReleased,
+    CreditGranted,
     CustomerRegistered,
     InvoiceIssued,
     InvoiceSettledWithoutCharge,
@@ -32,7 +34,10 @@ from shared.events.billing import (
     Line,
     PaymentFailed,
     PaymentSucceeded,
+    PeriodWaived,
     PlanSwitched,
+    RefundFailed,
+    RefundRequested,
     RenewalUpcoming,
     SeatAdded,
     SeatRemoved,
@@ -76,6 +81,11 @@ Event = (
     | ChargeRefunded
     | ChargeDisputed
     | StrayPaymentFound
+    | ChargeResumed
+    | PeriodWaived
+    | CreditGranted
+    | RefundRequested
+    | RefundFailed
 )
 
 
@@ -114,11 +124,32 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Paid:
+    """What a paid invoice brought. ``returned_cents``: what has gone back of it, or is to."""
+
+    provider_ref: str
+    amount_cents: int
+    returned_cents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money that is to go back, and whose fate is not known yet. ``refund``: which one of the organization's."""
+
+    refund: int
+    number: int
+    provider_ref: str
+    amount_cents: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """``months``: from the anchor to the end of the running period; ``refused``: the card that must not be presented
     again (GW-3), with the bank's codes; ``reminded``: what has been reminded of; ``held``: charges wait for an
     operator, who let go those that were due by ``cleared_at`` (CAL-6); ``noted``: refunds, disputes and strays that are
-    known; ``at``: the latest logical time."""
+    known; ``waived``: nobody pays for the running period; ``paid``: by the number of the invoice; ``refunds``: those
+    under way, of ``refunded`` so far; ``at``: the latest logical time."""
 
     org_id: str = ""
     standing: Standing = "none"
@@ -141,6 +172,10 @@ class Subscription:
     held: bool = False
     cleared_at: datetime | None = None
     noted: frozenset[str] = frozenset()
+    waived: bool = False
+    paid: Mapping[int, Paid] = field(default_factory=dict)
+    refunds: tuple[Refund, ...] = ()
+    refunded: int = 0
     at: datetime | None = None
 
     @property
@@ -184,7 +219,8 @@ def evolve(state: Subscription, event: Event) -> Subscription:
     """What the event makes true."""
     if isinstance(event, TrialStarted):
         return replace(state, org_id=event.org_id, standing="trialing", plan=event.plan, trial_ends_at=event.ends_at)
-    state = replace(state, at=event.at if state.at is None else max(state.at, event.at))
+    if state.at is None or event.at > state.at:  # most events come with others of the same instant
+        state = replace(state, at=event.at)
     match event:
         case SubscriptionStarted():
             return replace(
@@ -215,6 +251,8 @@ def evolve(state: Subscription, event: Event) -> Subscription:
             return replace(state, reminded=state.reminded | {f"card {card_ref}"})
         case ChargesHeld() | ChargesReleased() | ChargeRefunded() | ChargeDisputed() | StrayPaymentFound():
             return _overseen(state, event)
+        case ChargeResumed() | PeriodWaived() | CreditGranted() | RefundRequested() | RefundFailed():
+            return _operated(state, event)
         case _:
             return _lasts(state, event)
 
@@ -229,8 +267,47 @@ def _overseen(
         case ChargesReleased():
             charge = state.charge and replace(state.charge, try_at=max(state.charge.try_at, event.at))
             return replace(state, held=False, cleared_at=event.at, charge=charge)
-        case ChargeRefunded(_, _, _, ref, _) | ChargeDisputed(_, _, _, ref, _) | StrayPaymentFound(_, _, ref, _):
+        case ChargeRefunded():
+            return _returned(replace(state, noted=state.noted | {event.refund_ref}), event)
+        case ChargeDisputed(_, _, _, ref, _) | StrayPaymentFound(_, _, ref, _):
             return replace(state, noted=state.noted | {ref})
+        case _:
+            assert_never(event)
+
+
+def _returned(state: Subscription, event: ChargeRefunded) -> Subscription:
+    """The refund under way that it is; or one that was made at the provider, of a payment of ours or another."""
+    for refund in state.refunds:
+        if (refund.provider_ref, refund.amount_cents) == (event.provider_ref, event.amount_cents):
+            return replace(state, refunds=tuple(one for one in state.refunds if one != refund))
+    paid = next((number for number, one in state.paid.items() if one.provider_ref == event.provider_ref), None)
+    return state if paid is None else _giving_back(state, paid, event.amount_cents)
+
+
+def _giving_back(state: Subscription, number: int, cents: int) -> Subscription:
+    paid = state.paid[number]
+    return replace(state, paid={**state.paid, number: replace(paid, returned_cents=paid.returned_cents + cents)})
+
+
+def _operated(
+    state: Subscription, event: ChargeResumed | PeriodWaived | CreditGranted | RefundRequested | RefundFailed
+) -> Subscription:
+    match event:
+        case ChargeResumed():
+            assert state.charge is not None
+            return replace(state, charge=replace(state.charge, try_at=event.at))
+        case PeriodWaived():
+            return replace(state, waived=True)
+        case CreditGranted(_, _, line):
+            return replace(state, pending=(*state.pending, line))
+        case RefundRequested():
+            refund = Refund(event.refund, event.number, event.provider_ref, event.amount_cents, event.at)
+            state = replace(state, refunds=(*state.refunds, refund), refunded=event.refund)
+            return _giving_back(state, event.number, event.amount_cents)
+        case RefundFailed():
+            refund = next(one for one in state.refunds if one.refund == event.refund)
+            state = replace(state, refunds=tuple(one for one in state.refunds if one != refund))
+            return _giving_back(state, refund.number, -refund.amount_cents)
         case _:
             assert_never(event)
 
@@ -309,14 +386,17 @@ def _invoiced(
                 months=months if is_first else state.months + months,
                 period=Period(event.starts_at, event.ends_at, months, event.prices),
                 pending=(),
+                waived=False,
                 invoice=Invoice(event.number, event.reason == "reactivation", tuple(event.lines), event.total_cents),
             )
         case InvoiceSettledWithoutCharge(_, _, _, carried_cents):
             return replace(_paid(state), pending=_carried(state, carried_cents))
         case PaymentSucceeded():
-            return _paid(state)
+            paid = {**state.paid, event.number: Paid(event.provider_ref, event.amount_cents)}
+            return replace(_paid(state), paid=paid)
         case InvoiceVoided():
-            return replace(state, invoice=None, charge=None, period=None, pending=tuple(event.returned))
+            state = replace(state, invoice=None, charge=None, pending=tuple(event.returned))
+            return replace(state, standing="active") if state.waived else replace(state, period=None)
         case _:
             assert_never(event)
 

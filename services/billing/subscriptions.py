@@ -16,6 +16,7 @@ from typing import Literal, assert_never
 
 from services.billing.cycle import boundary, in_seconds
 from services.billing.money import MONTHS, STANDARD, Configuration, price, proration
+from services.billing.operating import Operation, RecordRefunded, RecordRefundFailed, operate, voided
 from services.billing.oversight import HoldCharges, Oversight, oversee
 from services.billing.standing import Event, Subscription, evolve
 from shared.aggregates import Aggregate
@@ -33,7 +34,6 @@ from shared.events.billing import (
     CustomerRegistered,
     InvoiceIssued,
     InvoiceSettledWithoutCharge,
-    InvoiceVoided,
     Line,
     PaymentFailed,
     PaymentSucceeded,
@@ -210,7 +210,7 @@ class RecordDeclined:
 
 Record = RecordPrepared | RecordPostponed | RecordPaid | RecordDeclined
 Wish = RegisterCustomer | ReplaceCard | AddSeat | RemoveSeat | SwitchPlan | Cancel | Reactivate | Authenticate | Advance
-Command = StartTrial | StartSubscription | Wish | Record | Oversight
+Command = StartTrial | StartSubscription | Wish | Record | Oversight | Operation
 
 
 @dataclass(slots=True)
@@ -238,12 +238,16 @@ def decide(policy: Policy, state: Subscription, command: Command) -> list[Event]
             _record(run, command)
         case HoldCharges():
             _oversee(run, command)
+        case RecordRefunded() | RecordRefundFailed():
+            _operate(run, command)
         case _:
             if state.standing == "none":
                 raise Refused("inactive", "there is no such subscription")
             _advance(run, in_seconds(command.at))
             if isinstance(command, Oversight):
                 _oversee(run, command)
+            elif isinstance(command, Operation):
+                _operate(run, command)
             else:
                 _wish(run, command)
     return run.events
@@ -251,6 +255,11 @@ def decide(policy: Policy, state: Subscription, command: Command) -> list[Event]
 
 def _oversee(run: _Run, command: Oversight) -> None:
     for event in oversee(run.state, command):
+        run.tell(event)
+
+
+def _operate(run: _Run, command: Operation) -> None:
+    for event in operate(run.state, command):
         run.tell(event)
 
 
@@ -285,11 +294,13 @@ def _advance(run: _Run, now: datetime) -> None:
 
 
 def due_at(state: Subscription) -> datetime | None:
-    """When somebody must look at it next: a timer, or an attempt that is to be made; None if time changes nothing."""
+    """When somebody must look at it next: a timer, an attempt that is to be made, a refund that was asked for; None if
+    time changes nothing."""
     timer = _next_timer(state)
     moments = [] if timer is None else [timer[0]]
     if state.charge is not None and not state.held:
         moments.append(state.charge.try_at)
+    moments += [refund.at for refund in state.refunds]
     return min(moments, default=None)
 
 
@@ -461,12 +472,7 @@ def _fail(run: _Run, command: RecordDeclined, *, submitted: bool) -> None:
 
 
 def _void(run: _Run, at: datetime) -> None:
-    """MON-5."""
-    state = run.state
-    invoice = state.invoice
-    assert invoice is not None
-    returned = [line for line in invoice.lines if line.kind != "period"]
-    run.tell(InvoiceVoided(state.org_id, at, invoice.number, returned, list(invoice.fresh)))
+    run.tell(voided(run.state, at))
 
 
 def _wish(run: _Run, command: Wish) -> None:
@@ -525,8 +531,8 @@ def _change_seats(run: _Run, member_id: str, at: datetime, *, joins: bool) -> No
 
 
 def lines_of(state: Subscription, at: datetime, after: Configuration) -> list[Line]:
-    """What a change comes to in the running period; nothing in a trial, and while it is inactive."""
-    if state.period is None or at >= state.period.ends_at:
+    """What a change comes to in the running period; nothing in a trial, while it is inactive, and where nobody pays."""
+    if state.period is None or state.waived or at >= state.period.ends_at:
         return []
     return proration(state.period, at, state.configuration, after)
 

@@ -71,6 +71,8 @@ def described(line: Line) -> str:
             return f"Remaining time of {seats}, {days}"
         case "carried":
             return f"Carried over from {days}"
+        case "credit":
+            return f"Credit of {line.starts_at:%Y-%m-%d}"
 
 
 def card_setup_object(setup: CardSetup, browser: Browser) -> dict[str, Any]:

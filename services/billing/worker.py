@@ -197,7 +197,7 @@ class BillingWorker:
             if at is None or at > now:
                 self._means.dues.put(org_id, at)
                 return None
-            after = self._done(before, at)
+            after = self._done(before, at, now)
         except Unavailable:
             raise
         except Exception:  # of this one subscription; others shall not wait for it
@@ -212,9 +212,12 @@ class BillingWorker:
         self._means.dues.put(org_id, again_at)
         return again_at
 
-    def _done(self, before: Subscription, at: datetime) -> Subscription:
-        if before.charge is not None and before.charge.try_at == at:
-            return self._means.charger.settle(before.org_id)
+    def _done(self, before: Subscription, at: datetime, now: datetime) -> Subscription:
+        if before.refunds or (before.charge is not None and before.charge.try_at == at):
+            after = self._means.charger.settle(before.org_id)
+            if after != before or not before.refunds:
+                return after
+            at = now  # the provider keeps the refund waiting, and nothing else waits for that
         stream = stream_of(before.org_id)
         return self._means.streams.handle(self._aggregate, stream, Advance(at), Context.new(ACTOR, SOURCE)).state
 

@@ -15,7 +15,7 @@ Seats = Annotated[int, Whole(1, 1_000_000)]
 Number = Annotated[int, Whole(1, 10_000_000)]
 ProviderRef = Annotated[str, Text(255, 1)]
 Code = Annotated[str, Text(64)]
-LineKind = Literal["period", "unused", "remaining", "carried"]
+LineKind = Literal["period", "unused", "remaining", "carried", "credit"]
 ChargedBy = Literal["schedule", "customer", "operator"]
 
 
@@ -39,7 +39,7 @@ class Prices(Event, frozen=True):
 
 class Line(Event, frozen=True):
     """A line of an invoice, or one that waits for the next payment: this configuration, for this time. ``carried``
-    is for the time that was settled without a charge."""
+    is for the time that was settled without a charge, ``credit`` is what an operator granted."""
 
     kind: LineKind
     cents: Cents
@@ -329,6 +329,50 @@ class StrayPaymentFound(Event, frozen=True):
     at: Moment
     provider_ref: ProviderRef
     amount_cents: Cents
+
+
+class ChargeResumed(Event, frozen=True):
+    """An operator has an attempt that could not be made tried again now (GW-2)."""
+
+    org_id: Hex24
+    at: Moment
+    number: Number
+    attempt: Number
+
+
+class PeriodWaived(Event, frozen=True):
+    """An operator voids this invoice, and nobody is to pay for its period; it is lived through all the same."""
+
+    org_id: Hex24
+    at: Moment
+    number: Number
+
+
+class CreditGranted(Event, frozen=True):
+    """An operator gives money off the next payment: the line is less than 0."""
+
+    org_id: Hex24
+    at: Moment
+    line: Line
+
+
+class RefundRequested(Event, frozen=True):
+    """An operator has money of a payment given back. ``refund``: which one of the organization's, from 1."""
+
+    org_id: Hex24
+    at: Moment
+    refund: Number
+    number: Number
+    provider_ref: ProviderRef
+    amount_cents: Cents
+
+
+class RefundFailed(Event, frozen=True):
+    """The provider refuses to give it back: nothing has moved, and it is not tried again."""
+
+    org_id: Hex24
+    at: Moment
+    refund: Number
 
 
 class ClockMoved(Event, frozen=True):

@@ -39,6 +39,8 @@ class PlayedProvider:
     faults: dict[int, Fault] = field(default_factory=dict)
     intents: dict[str, Intent] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    returned: dict[str, Returned] = field(default_factory=dict)
+    refund_keys: dict[str, str] = field(default_factory=dict)
     calls: int = 0
     cards: dict[str, tuple[str, Card]] = field(default_factory=dict)
     returns: list[Returned] = field(default_factory=list)
@@ -75,6 +77,18 @@ class PlayedProvider:
         self._may_fail(fault, ("lost_after",))
         return intent.status
 
+    def refund(self, provider_ref: str, amount_cents: int, key: str) -> str:
+        fault = self._fault()
+        self._may_fail(fault, ("lost_before", "refused"))
+        for _ in range(2 if fault == "repeated" else 1):
+            ref = self.refund_keys.setdefault(key, f"re_{len(self.returned)}")
+            if ref not in self.returned:
+                self.returned[ref] = Returned(
+                    "refund", provider_ref, ref, self.org_of(provider_ref) or "", amount_cents
+                )
+        self._may_fail(fault, ("lost_after",))
+        return ref
+
     def confirmed_by_member(self, provider_ref: str) -> None:
         """What a browser does with the client secret, once."""
         if self.intents[provider_ref].status == Open("not_submitted"):
@@ -95,7 +109,7 @@ class PlayedProvider:
         return [Seen(ref, intent.payment.org_id, intent.moved) for ref, intent in self.intents.items() if intent.moved]
 
     def returns_since(self, since: datetime) -> list[Returned]:
-        return self.returns
+        return [*self.returns, *self.returned.values()]
 
     def _move(self, intent: Intent, *, present: bool) -> None:
         if intent.kind == "ok" or (present and intent.kind == "needs_authentication"):

@@ -29,8 +29,15 @@ SEATS = st.one_of(
     st.fixed_dictionaries({"do": st.just("add_member"), "n": st.integers(1, 3)}),
     st.just({"do": "remove_member"}),
 )
+OPERATED = st.one_of(
+    st.just({"do": "retry"}),
+    st.just({"do": "void"}),
+    st.fixed_dictionaries({"do": st.just("credit"), "cents": st.sampled_from([1, 100, 4_900, 20_000])}),
+    st.fixed_dictionaries({"do": st.just("refund"), "invoice": st.integers(1, 4)}, optional={"cents": st.just(300)}),
+)
 STEPS = st.one_of(
     SEATS,
+    OPERATED,
     st.fixed_dictionaries({"do": st.just("switch_plan"), "plan": st.sampled_from(["monthly", "yearly"])}),
     st.just({"do": "cancel"}),
     st.just({"do": "reactivate"}),
@@ -115,6 +122,7 @@ def test_every_cent_is_charged_open_or_pending(life: Life, policy: Policy) -> No
     periods = sum(event.lines[0].cents for event, status in invoices(timeline).values() if status != "void")
     made = [line for _, event in timeline.every for line in getattr(event, "lines", ()) if _is_change(event)]
     dropped = [line for _, event in timeline.every if isinstance(event, b.InvoiceVoided) for line in event.dropped]
+    made += [event.line for _, event in timeline.every if isinstance(event, b.CreditGranted)]
     standing = sum(line.cents for line in made) - sum(line.cents for line in dropped)
     assert charged + still_open + state.pending_cents == periods + standing
 
@@ -150,6 +158,19 @@ def test_nothing_is_charged_that_must_not_be(life: Life, policy: Policy) -> None
             assert before.standing != "inactive" or (before.invoice is not None and before.invoice.is_reactivation)
         if isinstance(event, b.ChargeRequested):
             assert before.charge is None  # GW-1
+
+
+@FEW
+@given(LIVES, POLICIES)
+def test_no_more_goes_back_than_was_paid(life: Life, policy: Policy) -> None:
+    timeline = life.lived(policy)
+    brought = {event.provider_ref: event.amount_cents for event in paid(timeline)}
+    for _, event in timeline.every:
+        if isinstance(event, b.ChargeRefunded):
+            brought[event.provider_ref] -= event.amount_cents
+            assert brought[event.provider_ref] >= 0
+    left = {one.provider_ref: one.amount_cents - one.returned_cents for one in timeline.state.paid.values()}
+    assert left == brought
 
 
 @FEW

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from services.billing.hints import Hints
+from services.billing.operating import RequestRefund
 from services.billing.oversight import ReleaseCharges
 from services.billing.provider import Hint, Open, Payment, ProviderUnavailable, Returned, Succeeded
 from services.billing.standing import Subscription
@@ -243,6 +244,31 @@ def test_refunds_and_disputes_are_noted_once_each_however_often_they_are_seen(ke
     worker_of(made).look()
     assert [(one.refund_ref, one.amount_cents) for one in kept.events(ORG, b.ChargeRefunded)] == [("re_1", 900)]
     assert [(one.dispute_ref, one.amount_cents) for one in kept.events(ORG, b.ChargeDisputed)] == [("dp_1", 4_900)]
+
+
+def test_a_refund_is_made_once_and_holds_up_nothing_while_it_cannot_be(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.start(ORG)
+    made = kept.process()
+    kept.lives(made, day(31), ORG)
+    kept.do(ORG, RequestRefund(1, 900, day(31)))
+
+    def unreachable(*_: object) -> str:
+        raise ProviderUnavailable("unreachable")
+
+    with monkeypatch.context() as away:
+        away.setattr(kept.provider, "refund", unreachable)
+        away.setattr(kept.provider, "returns_since", unreachable)
+        kept.real, kept.seconds = day(62), kept.seconds + 1_000
+        worker_of(made).look()
+        assert paid(kept, ORG) == [4_900, 4_900]
+        assert len(kept.state(ORG).refunds) == 1
+    for _ in range(3):
+        kept.seconds += 1_000
+        worker_of(made).look()
+    assert [one.amount_cents for one in kept.provider.returned.values()] == [900]
+    assert [one.amount_cents for one in kept.events(ORG, b.ChargeRefunded)] == [900]
 
 
 def test_money_that_no_invoice_is_paid_by_is_found_once_a_day(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:

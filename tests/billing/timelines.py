@@ -8,6 +8,7 @@ from typing import Any
 
 from services.billing.cycle import in_seconds
 from services.billing.mails import mail_of
+from services.billing.operating import GrantCredit, RecordRefunded, RequestRefund, RetryCharge, VoidInvoice
 from services.billing.standing import Event, Subscription, evolve
 from services.billing.subscriptions import (
     AUTHENTICATION,
@@ -78,6 +79,13 @@ class Timeline:
         while (charge := self.state.charge) is not None and charge.try_at <= now:
             self.answer()
             self.run(Advance(now))
+        self.give_back(now)
+
+    def give_back(self, now: datetime) -> None:
+        """The provider does as an operator asked."""
+        while self.state.refunds:
+            refund = self.state.refunds[0].refund
+            self.run(RecordRefunded(refund, f"re_{refund}", now))
 
     def answer(self) -> None:
         """The provider's, to the attempt in flight, at the time when it was to be tried."""
@@ -142,6 +150,14 @@ class Timeline:
                 return ReplaceCard(self._card(step["card"]), at)
             case "authenticate":
                 return Authenticate(at)
+            case "retry":
+                return RetryCharge(at)
+            case "void":
+                return VoidInvoice(step.get("invoice", self.state.number or 1), at)
+            case "credit":
+                return GrantCredit(step["cents"], at)
+            case "refund":
+                return RequestRefund(step["invoice"], step.get("cents"), at)
         raise AssertionError(step)
 
     def _card(self, kind: str) -> b.Card:

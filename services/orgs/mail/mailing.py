@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,6 +32,7 @@ from shared.mail.letters import Letter
 from shared.mail.postman import Several, Untold
 from shared.store.port import Recorded
 from shared.streams import Streams
+from shared.times import day, minute
 
 TOLD: tuple[type, ...] = (
     o.EmailVerificationAsked,
@@ -95,17 +95,17 @@ class Mailing:
         if account.verification is None or account.verification.nonce != event.nonce:
             return _untold(account)
         link = self._link("verify", token=link_token(self.streams, "verify", event.account_id, event.nonce))
-        return self._to(account, "verify", {"link": link, "until": _day(event.expires_at)}, "Confirm my address")
+        return self._to(account, "verify", {"link": link, "until": day(event.expires_at)}, "Confirm my address")
 
     def _reset(self, event: o.PasswordResetAsked, _: Recorded) -> Letter | Untold:
         account = self._account(event.account_id)
         if account.reset is None or account.reset.nonce != event.nonce:
             return _untold(account)
         link = self._link("reset", token=link_token(self.streams, "reset", event.account_id, event.nonce))
-        return self._to(account, "reset", {"link": link, "until": _time(event.expires_at)}, "Choose a new password")
+        return self._to(account, "reset", {"link": link, "until": minute(event.expires_at)}, "Choose a new password")
 
     def _password_changed(self, event: o.PasswordChanged, recorded: Recorded) -> Letter | Untold:
-        fields = {"at": _time(recorded.at), "link": self._link("")}
+        fields = {"at": minute(recorded.at), "link": self._link("")}
         return self._to(self._account(event.account_id), "password_changed", fields, "Log in")
 
     def _address_changed(self, event: o.EmailChanged, recorded: Recorded) -> Letter | Untold:
@@ -113,7 +113,7 @@ class Mailing:
         before = self._account(event.account_id, until=recorded.version)
         if not self._account(event.account_id).lives:
             return "forgotten"
-        return self._to(before, "address_changed", {"at": _time(recorded.at)})
+        return self._to(before, "address_changed", {"at": minute(recorded.at)})
 
     def _invited(self, event: o.MemberInvited, _: Recorded) -> Letter | Untold:
         team = self.streams.load(ORGANIZATIONS, organizations.stream_of(event.org_id)).state
@@ -123,7 +123,7 @@ class Mailing:
         fields = {
             "organization": team.name,
             "inviter": inviter.email if inviter.lives else team.name,
-            "until": _day(event.expires_at),
+            "until": day(event.expires_at),
             "link": self._link(""),
         }
         named = (event.invited_by,) if inviter.lives else ()
@@ -133,7 +133,7 @@ class Mailing:
         if event.reason != "removed":
             return "over"
         team = self.streams.load(ORGANIZATIONS, organizations.stream_of(event.org_id)).state
-        fields = {"organization": team.name, "at": _time(recorded.at)}
+        fields = {"organization": team.name, "at": minute(recorded.at)}
         return self._to(self._account(event.account_id), "removed", fields)
 
     def _webhook_disabled(
@@ -150,7 +150,7 @@ class Mailing:
         fields = {
             "whose": whose,
             "webhook": event.hook_id,
-            "at": _time(recorded.at),
+            "at": minute(recorded.at),
             "gone": event.reason == "gone",
             "detail": event.detail,
         }
@@ -194,7 +194,7 @@ class Mailing:
         company = self._company(one.product_id, one.org_id)
         token = link_token(self.streams, "customer-reset", event.customer_id, event.nonce)
         link = self._link("reset", token=token, product=str(one.product_id))
-        fields = {"company": company, "link": link, "until": _time(event.expires_at)}
+        fields = {"company": company, "link": link, "until": minute(event.expires_at)}
         return Letter(event.customer_id, one.email, "customer_reset", fields, company, "Choose a new password")
 
     def _customer_password_changed(self, event: c.CustomerPasswordChanged, recorded: Recorded) -> Letter | Untold:
@@ -202,7 +202,7 @@ class Mailing:
         if not one.lives:
             return "forgotten"
         company = self._company(one.product_id, one.org_id)
-        fields = {"company": company, "at": _time(recorded.at)}
+        fields = {"company": company, "at": minute(recorded.at)}
         return Letter(event.customer_id, one.email, "customer_password_changed", fields, company)
 
     def _activation_code(self, event: c.BetaInvited, _: Recorded) -> Letter | Untold:
@@ -229,7 +229,7 @@ class Mailing:
             "proven": asker.proven,
             "device": f"{event.device_name} ({event.device_id})" if event.device_name else event.device_id,
             "link": self._link("transfer", token=link_token(self.streams, "transfer", event.owner_id, event.nonce)),
-            "until": _day(event.expires_at),
+            "until": day(event.expires_at),
         }
         sender = self._sender(owner.customer)
         return Letter(event.owner_id, owner.email, "transfer", fields, sender, "Answer", asker.persons)
@@ -263,11 +263,3 @@ class Mailing:
 def _untold(one: Account | Customer) -> Untold:
     """Why this event is told of no more."""
     return "over" if one.lives else "forgotten"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment:%d %B %Y}"
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%d %B %Y, %H:%M} UTC"

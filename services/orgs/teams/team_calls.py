@@ -26,6 +26,11 @@ class TeamCalls(Edge):
         return team_queries.team(self.views, org_id, self.clock())
 
     @rpc(expected_exceptions=FlotillaError)
+    def team_addresses(self, org_id: str, account_id: str | None = None) -> dict[str, Any]:
+        """Where the members of a team get mail; for services that write to them, and keep none of it (EVT-5)."""
+        return team_queries.addresses(self.views, org_id, account_id)
+
+    @rpc(expected_exceptions=FlotillaError)
     def invite_member(self, org_id: str, username: str, invited_by: str, role: str | None = None) -> dict[str, Any]:
         email, wanted = requests.email(username), requests.role(role)
         return {"position": self._command(Membership).invite(org_id, email, wanted, invited_by)}

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.orgs import objects
-from services.orgs.teams.organizations import NO_INVITATION
+from services.orgs.teams.organizations import MISSING, NO_INVITATION
 from services.orgs.views import ACCOUNTS, INVITATIONS, MEMBERS, ORGANIZATIONS
 from shared.bus.providers import WorkerViews
 from shared.errors import NotFound
@@ -34,6 +34,28 @@ def team(views: WorkerViews, org_id: str, now: datetime) -> dict[str, Any]:
             "team": [objects.member_object(dict(row)) for row in connection.execute(of_team).mappings()],
             "invites": [objects.invitation_object(dict(row)) for row in connection.execute(invites).mappings()],
         }
+
+
+def addresses(views: WorkerViews, org_id: str, account_id: str | None) -> dict[str, Any]:
+    """``{"organization": {name, slug}, "members": [{account_id, email, role}]}``: of the members who were not
+    forgotten, or of this one alone. Raises ``NotFound``."""
+    orgs, members, accounts = views.table(ORGANIZATIONS), views.table(MEMBERS), views.table(ACCOUNTS)
+    of_team = (
+        sa.select(members.c.account_id, accounts.c.email, members.c.role)
+        .join_from(members, accounts, members.c.account_id == accounts.c.account_id)
+        .where(members.c.org_id == org_id, accounts.c.forgotten.is_(False))
+        .order_by(members.c.joined_at, members.c.account_id)
+        .limit(MAX_MEMBERS)
+    )
+    if account_id is not None:
+        of_team = of_team.where(members.c.account_id == account_id)
+    named = sa.select(orgs.c.name, orgs.c.slug).where(orgs.c.org_id == org_id)
+    with views.read() as connection:
+        organization = connection.execute(named).mappings().one_or_none()
+        if organization is None:
+            raise NotFound(MISSING)
+        found = [dict(row) for row in connection.execute(of_team).mappings()]
+    return {"organization": dict(organization), "members": found}
 
 
 def invitations(views: WorkerViews, account_id: str, now: datetime) -> list[dict[str, Any]]:

@@ -180,8 +180,17 @@ def test_the_invited_is_told_by_whom_and_whoever_is_removed_too(platform: Platfo
     team = platform.ask("list_team", org_id=org_id)
     assert [member["username"] for member in team["team"]] == ["eve@example.com", "fay@example.com"]
     assert team["invites"] == []
+    told = platform.ask("team_addresses", org_id=org_id)  # as billing asks, when it writes to a team
+    addresses = [("eve@example.com", "administrator"), ("fay@example.com", "administrator")]
+    assert [(one["email"], one["role"]) for one in told["members"]] == addresses
+    assert set(told["organization"]) == {"name", "slug"}
+    alone = platform.ask("team_addresses", org_id=org_id, account_id=guest)["members"]
+    assert [one["account_id"] for one in alone] == [guest]
     platform.ask("remove_member", org_id=org_id, username="fay@example.com", removed_by=founder)
     platform.mail("fay@example.com", "no longer in the team of Acme")
+    assert platform.ask("team_addresses", org_id=org_id, account_id=guest)["members"] == []
+    with pytest.raises(NotFound):
+        platform.ask("team_addresses", org_id="f" * 24)
 
 
 def test_managers_are_told_of_a_webhook_that_was_disabled_by_itself(platform: Platform) -> None:  # LOG-3

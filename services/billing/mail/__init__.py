@@ -1,0 +1,1 @@
+"""What teams are told of their subscription by mail."""
