@@ -110,16 +110,16 @@ def view_tables(view: View, suffix: str = "") -> ViewTables:
     if missing or not view.key:
         raise Misuse(f"view {view.name}: key columns must be str or int: {missing}")
     name = view.name + suffix
-    rows, counts, members = _tables(name, tuple(view.columns.items()), tuple(view.key))
+    rows, counts, members = _tables(name, tuple(view.columns.items()), tuple(view.key), bool(view.sets))
     return ViewTables(view, name, rows, counts, members if view.sets else None)
 
 
 @lru_cache(maxsize=256)
 def _tables(
-    name: str, columns: tuple[tuple[str, type], ...], key: tuple[str, ...]
+    name: str, columns: tuple[tuple[str, type], ...], key: tuple[str, ...], _has_sets: bool
 ) -> tuple[sa.Table, sa.Table, sa.Table]:
     """Rows, counters and members. The same tables for the same definition, so that what is compiled for them is, too
-    (see ``once``): a service starts in half of the time, each time."""
+    (see ``once``): a service starts in half of the time, each time. What is compiled differs by ``_has_sets``."""
     metadata = sa.MetaData()
     described = [sa.Column(column, column_type(kind), nullable=column not in key) for column, kind in columns]
     rows = sa.Table(name, metadata, *described, sa.PrimaryKeyConstraint(*key), sqlite_with_rowid=False)
