@@ -83,7 +83,7 @@ def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Acme]:
     runtime.start()
     keys = PeopleKeys(settings.keys, store)
     mailing = Mailing(Streams(store, CONTRACTS.with_keys(keys)), settings.url)
-    yield Acme(Platform(transport, Path(settings.mail)), store, mailing)
+    yield Acme(Platform(transport, Path(settings.mail), store), store, mailing)
     keys.close()
     runtime.stop()
     store.close()
