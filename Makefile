@@ -58,12 +58,16 @@ test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
 	@echo "==> 1 of 3, unit: pure modules"
 	@$(PYTEST) -n 2 $(UNIT)
 	@echo "==> 2 of 3, io, broker and postgres: files, sockets, stores, a RabbitMQ, a PostgreSQL"
-	@$(PYTEST) $(SIDE_BY_SIDE) $(OTHERS) -m "(io or broker or postgres) and not whole and not faults"
+	@$(PYTEST) $(SIDE_BY_SIDE) $(OTHERS) -m "(io or broker or postgres) and not whole and not faults and not long"
 	@echo "==> 3 of 3, whole and faults: the platform as its users start it; kill -9, outages of 30 s, doubles, a full disk, in every mode"
-	@$(BIN)/pytest -v -n 3 --dist loadfile --no-loadscope-reorder -m "whole or faults" $(WHOLE) tests/faults
+	@$(BIN)/pytest -v -n 3 --dist loadfile --no-loadscope-reorder -m "(whole or faults) and not long" $(WHOLE) tests/faults
 
 unit: $(VENV)/dev.stamp  ## only the tests of pure modules
 	@$(PYTEST) -n 2 $(UNIT)
+
+long: $(VENV)/dev.stamp  ## what make test leaves out for its length: more modes, more faults, more bad input (about 15 minutes)
+	@$(BIN)/python -m deploy.servers
+	@$(BIN)/pytest -v -n 2 --dist loadfile --no-loadscope-reorder -m long $(WHOLE) tests/faults tests/shared/bus/test_cluster.py tests/deploy/test_rabbitmq.py
 
 FUZZ_S ?= 600
 
@@ -91,4 +95,4 @@ clean:  ## remove what set-up and tests made (not ./data)
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup run demo demo-up up check test unit fuzz bench docs format lock clean
+.PHONY: help setup run demo demo-up up check test unit long fuzz bench docs format lock clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,12 @@ from deploy.csv_output import Csv, print_csv
 from deploy.running import DataFolder
 from deploy.wide import people_console
 from services.gateway.http import documents
-from shared.errors import Refused
+from shared.errors import Refused, Unavailable
 from shared.settings import Settings
 
 console = people_console(markup=False)
+LISTED_S = 30.0
+"""How far what is listed may be behind what was watched."""
 COLUMNS = ("id", "started_at", "state", "lines_done", "lines_total", "updated", "existing", "refused", "keys_set")
 
 Product = Annotated[int, typer.Option(help="The product's ID.")]
@@ -59,7 +62,7 @@ def import_file(
     with logged_in(username, password, data) as api:
         import_id = watch or _upload(api, product, file, force=force)
         job = _watched(api, product, import_id)
-        problems = list(api.import_problems(product, import_id))
+        problems = _problems(api, product, job)
     if as_json:
         typer.echo(json.dumps({"import": job, "problems": problems}, ensure_ascii=False))
     elif as_csv:
@@ -72,6 +75,19 @@ def import_file(
         for problem in problems:
             console.print(f"  {problem['reason']}: {problem['text']!r}", highlight=False)
     raise typer.Exit(1 if job["refused"] or job["state"] != "done" else 0)
+
+
+def _problems(api: Api, product: int, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All lines that were refused; what is listed may be a moment behind the job that was watched. Raises
+    ``Unavailable``."""
+    until_s = time.monotonic() + LISTED_S
+    while len(found := list(api.import_problems(product, job["id"]))) < job["refused"]:
+        if time.monotonic() > until_s:
+            raise Unavailable(
+                f"{job['refused']} lines were refused, {len(found)} are listed yet; see --watch {job['id']}"
+            )
+        time.sleep(0.1)
+    return found
 
 
 def list_imports(

@@ -51,7 +51,7 @@ class Installation:
 
 MODES = (
     "embedded",
-    "distributed",
+    pytest.param("distributed", marks=pytest.mark.long),
     pytest.param("cluster", marks=(pytest.mark.postgres, pytest.mark.broker)),
 )
 

@@ -43,7 +43,7 @@ def of_folder(folder: Path) -> list[psutil.Process]:
 
 @pytest.mark.broker
 @needs_server
-@pytest.mark.parametrize("taken", ["_port", "_distribution_port"])
+@pytest.mark.parametrize("taken", ["_port", pytest.param("_distribution_port", marks=pytest.mark.long)])
 def test_a_node_whose_port_was_taken_meanwhile_starts_at_another(tmp_path: Path, taken: str) -> None:
     node = RabbitNode(tmp_path)
     with socket.socket() as other:

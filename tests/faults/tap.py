@@ -20,8 +20,9 @@ QUEUE = "faults.tap"
 LATE = 0.3
 """How many copies come late."""
 LATEST_S = 3.0
-AGAIN_S = 0.5
+AGAIN_S = 2.0
 """How often the services' own bindings are taken away; they make them anew when they connect."""
+STOP_S = 60.0
 
 
 @dataclass(order=True, slots=True)
@@ -57,7 +58,9 @@ class Tap:
     def stop(self) -> None:
         """Let go of everything that is held, and let the services have their own again. Raises what went wrong."""
         self._stopping.set()
-        self._thread.join(30)
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the tap still holds messages after {STOP_S} s")
         if self._problem is not None:
             raise self._problem
 

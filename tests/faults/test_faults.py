@@ -59,7 +59,7 @@ def _started(mode: Mode, folder: Path, environment: dict[str, str]) -> Running:
         return Running(subprocess.Popen(command, stdout=out, stderr=err, env=environment), told, complaints)
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize("mode", ["embedded", "rabbitmq", pytest.param("cluster", marks=pytest.mark.long)])
 def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     mode: Mode, campaigns: dict[Mode, Running], tell: Callable[[str], None]
 ) -> None:

@@ -33,6 +33,7 @@ from shared.store.port import ANY, EventStore, Position
 
 pytestmark = [
     pytest.mark.broker,
+    pytest.mark.long,
     pytest.mark.timeout(150),
     pytest.mark.skipif(find_server() is None, reason="needs a rabbitmq-server of its own to kill"),
 ]
