@@ -41,6 +41,7 @@ PURE = (
     "shared/events/transfers.py",
     "shared/events/webhooks.py",
     "shared/ids.py",
+    "shared/mail/bouncing.py",
     "shared/predictions.py",
     "shared/projections/folding.py",
     "shared/projections/past_moments.py",
