@@ -195,7 +195,7 @@ class BillingWorker:
     def _do(self, stream: str, now: datetime) -> datetime | None:
         """One thing for this stream; when there is the next one, None if nothing came of it."""
         try:
-            return self._end_draft(stream, now) if stream.startswith(DRAFT_PREFIX) else self._go_on(stream, now)
+            return (self._end_draft if stream.startswith(DRAFT_PREFIX) else self._go_on)(stream, now)
         except Unavailable:
             raise
         except Exception:  # of this one alone; others shall not wait for it
@@ -203,10 +203,12 @@ class BillingWorker:
             self._rest(stream)
             return None
 
-    def _end_draft(self, stream: str, now: datetime) -> None:
+    def _end_draft(self, stream: str, now: datetime) -> datetime | None:
         """If its time is over (ORG-1)."""
         draft = self._means.streams.handle(DRAFTS, stream, ExpireDraft(now), Context.new(ACTOR, SOURCE)).state
-        self._means.dues.put(stream, drafts.due_at(draft))
+        again_at = drafts.due_at(draft)
+        self._means.dues.put(stream, again_at)
+        return again_at
 
     def _go_on(self, stream: str, now: datetime) -> datetime | None:
         before = self._means.streams.load(self._aggregate, stream).state
