@@ -29,8 +29,8 @@ async def create_organization(call: Call) -> Any:
 
 async def begin_draft(call: Call) -> Any:
     """The card comes first (ORG-1)."""
-    asked = {"timeout_s": CHARGE_S, "account_id": call.caller.account_id}
-    return {"ok": True, **await call.ask("billing", "begin_draft", **asked)}
+    account_id = call.caller.account_id
+    return {"ok": True, **await call.ask("billing", "begin_draft", timeout_s=CHARGE_S, account_id=account_id)}
 
 
 async def list_organizations(call: Call) -> Any:
