@@ -157,6 +157,7 @@ UNIT = (
     "shared/bus/test_wire.py",
     "shared/test_card_numbers.py",
     "shared/events/test_contracts.py",
+    "shared/mail/test_bouncing.py",
     "shared/people/test_addresses.py",
     "shared/people/test_keys.py",
     "shared/people/test_personal.py",

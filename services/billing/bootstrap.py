@@ -15,6 +15,7 @@ from shared.bus.relay import Relay
 from shared.bus.transport import Transport
 from shared.clock import Clock, system_clock
 from shared.events.contracts import CONTRACTS
+from shared.mail.queue import MailQueue
 from shared.projections.database import Database
 from shared.projections.history import open_history
 from shared.projections.projector import Projector
@@ -42,7 +43,8 @@ def build(
     projector = Projector("billing", store, database, VIEWS, CONTRACTS, clock=clock, history=history)
     streams = Streams(store, CONTRACTS)
     made = engine(payments, transport, streams, database, policy, clock)
-    postman = open_postman(settings, transport, database, streams, policy, clock)
+    mails = MailQueue(database, clock)
+    postman = open_postman(settings, transport, mails, streams, policy)
     provide = {
         "streams": EventStreams(streams),
         "views": Views(database, projector),
@@ -51,6 +53,7 @@ def build(
         "charger": Given(made.charger),
         "payments": Given(payments),
         "policy": Given(policy),
+        "mails": Given(mails),
         "postman": Given(postman),
     }
     host = ServiceHost(BillingService, transport, workers=settings.workers, provide=provide)

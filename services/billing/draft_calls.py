@@ -12,7 +12,6 @@ from typing import Any
 
 from nameko.events import event_handler
 from nameko.rpc import rpc
-from nameko.timer import timer
 
 from services.billing import queries
 from services.billing.drafts import (
@@ -20,7 +19,6 @@ from services.billing.drafts import (
     LIFE,
     BeginDraft,
     Draft,
-    ExpireDraft,
     SaveDraftCard,
     must_be_open,
     stream_of,
@@ -34,9 +32,6 @@ from shared.streams import Loaded
 from shared.times import iso
 
 log = logging.getLogger(__name__)
-
-LAPSES_S = 60
-"""So often drafts are looked at that may have lapsed."""
 
 
 class DraftCalls(Edge):
@@ -83,15 +78,6 @@ class DraftCalls(Edge):
         with asking():
             card = self._provider().finish_card_setup(loaded.state.customer_ref, well_formed(setup_id))
         return self.streams.handle(DRAFTS, stream_of(draft_id), SaveDraftCard(account_id, card, now)).position
-
-    @timer(interval=LAPSES_S)
-    def expire_drafts(self) -> None:
-        """End those whose time is over."""
-        if self.payments.provider is None:
-            return
-        now = self.billing_clock.now()
-        for draft_id in queries.lapsed_drafts(self.views, now):
-            self.streams.handle(DRAFTS, stream_of(draft_id), ExpireDraft(now))
 
     @reaction("cards")
     @event_handler("billing", "DraftExpired")

@@ -81,8 +81,8 @@ def decide(state: Draft, command: Command) -> list[Event]:
             is_ready = state.card is not None and not state.is_used and not state.is_expired
             return [DraftUsed(state.draft_id)] if is_ready else []
         case ExpireDraft(now):
-            lapses_at = None if state.is_used or state.is_expired else _lapses_at(state)
-            is_due = lapses_at is not None and lapses_at <= now
+            at = due_at(state)
+            is_due = at is not None and at <= now
             return [DraftExpired(state.draft_id, state.customer_ref)] if is_due else []
         case _:
             assert_never(command)
@@ -96,15 +96,11 @@ def must_be_open(state: Draft, account_id: str, now: datetime) -> None:
         raise Refused("card_required", "The draft has lapsed after 24 hours; begin another one.")
 
 
-def _lapses_at(state: Draft) -> datetime | None:
-    if state.expires_at is None:
+def due_at(state: Draft) -> datetime | None:
+    """When it is to be ended; None for one that is used, or has ended."""
+    if state.expires_at is None or state.is_used or state.is_expired:
         return None
-    return lapses_at(state.expires_at, has_card=state.card is not None)
-
-
-def lapses_at(expires_at: datetime, *, has_card: bool) -> datetime:
-    """When its customer is forgotten."""
-    return expires_at + GRACE if has_card else expires_at
+    return state.expires_at + GRACE if state.card is not None else state.expires_at
 
 
 def evolve(state: Draft, event: Event) -> Draft:

@@ -10,14 +10,21 @@ from typing import Any
 from nameko.rpc import rpc
 
 from services.billing import queries
-from services.billing.edge import Edge
+from services.billing.edge import Edge, is_record_id
 from services.billing.previewing import preview
+from services.billing.subscriptions import stream_of
 from services.billing.summary_object import line_object
-from shared.errors import FlotillaError
+from shared.bus.given import Given
+from shared.errors import FlotillaError, NotFound
+from shared.mail.bouncing import bouncing
+from shared.mail.queue import MailQueue
+from shared.times import iso
 
 
 class SummaryCalls(Edge):
-    """How a subscription stands, its invoices, and what a change would come to."""
+    """How a subscription stands, its invoices, who hears nothing of it, and what a change would come to."""
+
+    mails: MailQueue = Given()
 
     @rpc(expected_exceptions=FlotillaError)
     def subscription(self, org_id: str) -> dict[str, Any]:
@@ -30,6 +37,16 @@ class SummaryCalls(Edge):
     def summary(self, org_id: str) -> dict[str, Any]:
         """``{"summary": {…}}`` (contract 13.1). Raises ``NotFound``."""
         return {"summary": self._summary(self._loaded(org_id).state)}
+
+    @rpc(expected_exceptions=FlotillaError)
+    def unreachable(self, org_id: str) -> dict[str, Any]:
+        """``{"unreachable": [{"user_id", "since"}]}``: members whose mail server refuses what we tell of the
+        subscription, the longest first; until a letter arrives, or their address is another."""
+        if not is_record_id(org_id):
+            raise NotFound("Subscription not found.")
+        team = queries.members(self.views, org_id)
+        refused = sorted((at, who) for who, at in bouncing(self.mails.fates(stream_of(org_id)), team).items())
+        return {"unreachable": [{"user_id": who, "since": iso(at)} for at, who in refused]}
 
     @rpc(expected_exceptions=FlotillaError)
     def access(self, org_id: str) -> dict[str, Any]:

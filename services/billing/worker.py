@@ -1,5 +1,6 @@
-"""The worker of billing: runs the timers that are due and makes the charges that are asked for, in the order of their
-due times; follows the provider's hints; sweeps what is in flight; reconciles once a day (GW-5, GW-6, CAL-4).
+"""The worker of billing: runs the timers that are due, ends drafts whose time is over and makes the charges that are
+asked for, in the order of their due times; follows the provider's hints; sweeps what is in flight; reconciles once a
+day (GW-5, GW-6, CAL-4, ORG-1).
 
 One over all replicas works, which has the lock; whoever else settles a charge beside it does no harm (see ``charger``).
 Nothing of it is kept in memory alone: another process goes on from the streams.
@@ -15,11 +16,13 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 from time import monotonic
 
+from services.billing import drafts
 from services.billing.alarms import Alarms
 from services.billing.charger import Charger
 from services.billing.clock import BillingClock
 from services.billing.clock_moves import STREAM as CLOCK_STREAM
-from services.billing.dues import Dues
+from services.billing.drafts import DRAFTS, ExpireDraft
+from services.billing.dues import DRAFT_PREFIX, Dues
 from services.billing.hints import Hints
 from services.billing.provider import ProviderUnavailable
 from services.billing.reconciling import Reconciler
@@ -152,7 +155,7 @@ class BillingWorker:
         if CLOCK_STREAM in changed and self._moving_since is None:
             self._moving_since = now_s
         for stream in changed:  # what was waited for may have happened
-            self._rests.pop(stream.removeprefix(stream_of("")), None)
+            self._rests.pop(stream, None)
         moves = None if self._moving_since is None else means.clock.moves()
         if now_s >= self._sweep_s:
             self._sweep_s = now_s + SWEEP_S
@@ -173,43 +176,53 @@ class BillingWorker:
         heap, waiting = self._means.dues.until(now), 0
         heapify(heap)
         while heap and self._works_or_called():
-            _, org_id = heappop(heap)
-            rest = self._rests.get(org_id)
+            _, stream = heappop(heap)
+            rest = self._rests.get(stream)
             if rest is not None and self._seconds() < rest[0]:
                 waiting += 1
                 continue
-            again_at = self._do(org_id, now)
+            again_at = self._do(stream, now)
             if again_at is None:
-                waiting += org_id in self._rests
+                waiting += stream in self._rests
             elif again_at <= now:
-                heappush(heap, (again_at, org_id))
+                heappush(heap, (again_at, stream))
         return waiting
 
     def _works_or_called(self) -> bool:
         """Without a thread, whoever calls ``look`` works."""
         return self._works() or self._thread is None
 
-    def _do(self, org_id: str, now: datetime) -> datetime | None:
-        """One thing for this organization; when there is the next one, None if nothing came of it."""
+    def _do(self, stream: str, now: datetime) -> datetime | None:
+        """One thing for this stream; when there is the next one, None if nothing came of it."""
         try:
-            before = self._means.streams.load(self._aggregate, stream_of(org_id)).state
-            at = due_at(before)
-            if at is None or at > now:
-                self._means.dues.put(org_id, at)
-                return None
-            after = self._done(before, at, now)
+            return (self._end_draft if stream.startswith(DRAFT_PREFIX) else self._go_on)(stream, now)
         except Unavailable:
             raise
-        except Exception:  # of this one subscription; others shall not wait for it
-            log.exception("billing of organization %s waits for an error of ours", org_id)
-            self._rest(org_id)
+        except Exception:  # of this one alone; others shall not wait for it
+            log.exception("%s waits for an error of ours", stream)
+            self._rest(stream)
             return None
+
+    def _end_draft(self, stream: str, now: datetime) -> datetime | None:
+        """If its time is over (ORG-1)."""
+        draft = self._means.streams.handle(DRAFTS, stream, ExpireDraft(now), Context.new(ACTOR, SOURCE)).state
+        again_at = drafts.due_at(draft)
+        self._means.dues.put(stream, again_at)
+        return again_at
+
+    def _go_on(self, stream: str, now: datetime) -> datetime | None:
+        before = self._means.streams.load(self._aggregate, stream).state
+        at = due_at(before)
+        if at is None or at > now:
+            self._means.dues.put(stream, at)
+            return None
+        after = self._done(before, at, now)
         if after == before:
-            self._rest(org_id)
+            self._rest(stream)
             return None
-        self._rests.pop(org_id, None)
+        self._rests.pop(stream, None)
         again_at = due_at(after)
-        self._means.dues.put(org_id, again_at)
+        self._means.dues.put(stream, again_at)
         return again_at
 
     def _done(self, before: Subscription, at: datetime, now: datetime) -> Subscription:
@@ -221,10 +234,10 @@ class BillingWorker:
         stream = stream_of(before.org_id)
         return self._means.streams.handle(self._aggregate, stream, Advance(at), Context.new(ACTOR, SOURCE)).state
 
-    def _rest(self, org_id: str) -> None:
-        _, rest_s = self._rests.get(org_id, (0.0, FIRST_REST_S / 2))
+    def _rest(self, stream: str) -> None:
+        _, rest_s = self._rests.get(stream, (0.0, FIRST_REST_S / 2))
         rest_s = min(2 * rest_s, SWEEP_S)
-        self._rests[org_id] = (self._seconds() + rest_s, rest_s)
+        self._rests[stream] = (self._seconds() + rest_s, rest_s)
 
     def _end_move(self, moves: int, reached: int, waiting: int) -> None:
         """Say that what came due by a move of the clock has been done."""

@@ -30,6 +30,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from shared.clock import Clock
+from shared.mail.bouncing import Fate
 from shared.projections.database import Database
 from shared.projections.tables import Micros
 from shared.store.port import Recorded
@@ -211,6 +212,22 @@ class MailQueue:
         """Those whose id begins so."""
         begins = mails.c.event_id.startswith(beginning, autoescape=True)
         return self._entries(sa.select(mails).where(begins).order_by(mails.c.event_id).limit(most))
+
+    def fates(self, stream: str) -> list[Fate]:
+        """What became of letters to each of several about events of this stream, since the earliest that is parked;
+        the newest, ``MAX_LISTED`` at most."""
+        of_stream = (mails.c.stream == stream,)
+        parked = sa.select(sa.func.min(mails.c.next_at)).where(mails.c.state == "parked", *of_stream)
+        with self._database.connect() as connection:
+            first = connection.execute(parked).scalar()
+        if first is None:
+            return []
+        since = (mails.c.state.in_(("sent", "parked")), mails.c.next_at >= first)
+        query = sa.select(mails).where(*since, *of_stream).order_by(mails.c.next_at.desc()).limit(MAX_LISTED)
+        ended = ((one, one.person) for one in self._entries(query))
+        return [
+            Fate(person, one.next_at, one.error if one.state == "parked" else "") for one, person in ended if person
+        ]
 
     def _entries(self, query: sa.Select[tuple[object, ...]]) -> list[Entry]:
         with self._database.connect() as connection:

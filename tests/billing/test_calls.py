@@ -14,7 +14,8 @@ from nameko.testing.services import worker_factory
 
 from services.billing.charger import Charger
 from services.billing.clock import BillingClock
-from services.billing.drafts import DRAFTS, UseDraft
+from services.billing.drafts import DRAFTS, ExpireDraft, UseDraft
+from services.billing.dues import DRAFT_PREFIX, Dues
 from services.billing.payments import OFF, BrowserPayments, Payments
 from services.billing.provider import Provider
 from services.billing.service import BillingService
@@ -26,11 +27,12 @@ from shared.bus.providers import WorkerStreams, WorkerViews
 from shared.context import Context
 from shared.errors import NotFound, Refused
 from shared.events.contracts import CONTRACTS
-from shared.events.orgs import MemberJoined, MemberRemoved, OrganizationCreated
+from shared.events.orgs import EmailChanged, MemberJoined, MemberRemoved, OrganizationCreated
+from shared.mail.queue import MailQueue
 from shared.projections.database import Database
 from shared.projections.projector import Projector
 from shared.store.open import open_store
-from shared.store.port import NO_STREAM, EventStore, StreamNotFound
+from shared.store.port import NO_STREAM, EventStore, Recorded, StreamNotFound
 from shared.streams import Streams
 from tests.billing.card_provider import CardProvider
 from tests.keys import contracts_with_keys
@@ -54,6 +56,7 @@ class Desk:
         self.streams = Streams(self.store, CONTRACTS)
         self.policy = Policy(is_billed=self.provider is not None)
         self.clock = BillingClock(self.streams, lambda: datetime.now(UTC) + self.ahead)
+        self.mails = MailQueue(self.database, self.clock)
         self.projector = Projector("billing", self.store, self.database, VIEWS, CONTRACTS)
 
     def worker(self, context: Context | None = None) -> Any:
@@ -69,6 +72,7 @@ class Desk:
             policy=self.policy,
             billing_clock=self.clock,
             charger=None if self.provider is None else self.charger,
+            mails=self.mails,
         )
 
     @property
@@ -118,6 +122,16 @@ class Desk:
             self.streams.handle(aggregate, stream_of(self.org), Advance(self.clock.now()), Context.new("x", "test"))
             self.charger.settle(self.org)
         return self.streams.load(aggregate, stream_of(self.org)).state
+
+    def lapses(self) -> None:
+        """What the worker does to drafts whose time is over."""
+        dues = Dues(self.database, self.streams, self.policy, CONTRACTS.of_service("billing"))
+        dues.prepare()
+        dues.begin()
+        dues.follow()
+        for _, stream in dues.until(self.clock.now()):
+            if stream.startswith(DRAFT_PREFIX):
+                self.streams.handle(DRAFTS, stream, ExpireDraft(self.clock.now()), Context.new("x", "test"))
 
     def types(self, stream: str) -> list[str]:
         try:
@@ -195,7 +209,7 @@ def test_an_organization_of_a_draft_begins_with_its_card(desk: Desk) -> None:  #
     assert (summary["state"], summary["seats"], summary["card"]["last4"]) == ("trialing", 1, "4242")
     assert desk.ask("finish_draft", desk.org, ADA, setup_id)["org_id"] == desk.org  # repeated late
     desk.ahead = timedelta(days=9)
-    desk.ask("expire_drafts")
+    desk.lapses()
     assert desk.types(f"draft-{desk.org}")[-1] == "DraftUsed"
 
 
@@ -211,7 +225,7 @@ def test_an_organization_that_is_heard_of_when_its_draft_has_lapsed_begins_witho
     desk.org, setup_id = begun(desk)
     desk.ask("finish_draft", desk.org, ADA, setup_id)
     desk.ahead = timedelta(days=3)
-    desk.ask("expire_drafts")
+    desk.lapses()
     desk.founds()
     summary = desk.ask("summary", desk.org)["summary"]
     assert (summary["state"], summary["card"]) == ("trialing", None)
@@ -220,10 +234,10 @@ def test_an_organization_that_is_heard_of_when_its_draft_has_lapsed_begins_witho
 def test_a_draft_takes_its_customer_with_it_after_24_hours(desk: Desk) -> None:
     assert desk.provider is not None
     draft_id, _ = begun(desk, None)
-    desk.ask("expire_drafts")
+    desk.lapses()
     assert desk.provider.customers
     desk.ahead = timedelta(hours=24, minutes=1)
-    desk.ask("expire_drafts")
+    desk.lapses()
     (expired,) = desk.messages(f"draft-{draft_id}", "DraftExpired")
     for _ in range(2):
         desk.hears("forget_customer", expired)
@@ -238,6 +252,41 @@ def test_whoever_has_a_young_draft_gets_it_again_and_members_get_none(desk: Desk
     assert desk.ask("begin_draft", BOB)["draft_id"] != first["draft_id"]
     desk.founds()
     assert desk.refusal("begin_draft", ADA) == "already_in_organization"
+
+
+# mail
+
+
+def test_a_member_whose_mail_server_refuses_mail_is_told_of_until_one_arrives_or_the_address_is_another(
+    desk: Desk,
+) -> None:
+    desk.paying()
+    desk.happens(MemberJoined(ORG, BOB, "bob@example.com", "administrator"))
+    desk.worker()
+    desk.mails.prepare()
+    (started, replaced) = desk.store.read(stream_of(ORG))[-2:]
+
+    def ends(event: Recorded, error: str) -> None:
+        desk.mails.add(event)
+        entry = desk.mails.take()
+        while entry is not None:
+            if entry.person is None:
+                desk.mails.address(entry, (ADA, BOB))
+            else:
+                desk.mails.done(entry, "parked" if error and entry.person == BOB else "sent", error)
+            entry = desk.mails.take()
+
+    ends(started, "550 no such mailbox")
+    (refused,) = desk.ask("unreachable", ORG)["unreachable"]
+    assert refused["user_id"] == BOB
+    ends(replaced, "")
+    assert desk.ask("unreachable", ORG)["unreachable"] == []
+    desk.mails.again(f"{replaced.id}-{BOB}")
+    ends(replaced, "550 no such mailbox")
+    assert desk.ask("unreachable", ORG)["unreachable"] == [refused]
+    new = contracts_with_keys().encode(EmailChanged(BOB, "new@example.com"), 0, Context.new("x", "test"))
+    desk.store.append(f"account-{BOB}", NO_STREAM, [new])
+    assert desk.ask("unreachable", ORG)["unreachable"] == []
 
 
 # seats

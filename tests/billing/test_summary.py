@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 
-from services.billing.drafts import GRACE
 from services.billing.invoice_view import INVOICES, invoice_object
 from services.billing.previewing import MOST_SEATS, preview
 from services.billing.standing import Subscription
@@ -26,7 +25,7 @@ from shared.projections.folding import After, fold
 from shared.projections.view import Key, Row, View
 from shared.store.port import Position, Recorded
 from tests.billing.test_properties import LIVES, Life
-from tests.billing.timelines import ORG, Timeline, card, member
+from tests.billing.timelines import ORG, Timeline, member
 
 POLICY = Policy()
 MARCH = datetime(2026, 3, 2, tzinfo=UTC)
@@ -218,11 +217,9 @@ def test_invoices_are_what_became_of_them(life: Life) -> None:
 
 def test_a_draft_is_in_the_view_until_it_is_used_or_has_lapsed() -> None:
     begun = d.OrganizationDrafted(ORG, member(1), "cus_1", "seti_1", on(3, 3))
-    saved = d.DraftCardSaved(ORG, card("ok"))
-    assert [row["lapses_at"] for row in rows(DRAFTS_VIEW, [begun]).values()] == [on(3, 3)]
-    assert [row["lapses_at"] for row in rows(DRAFTS_VIEW, [begun, saved]).values()] == [on(3, 3) + GRACE]
+    assert [row["expires_at"] for row in rows(DRAFTS_VIEW, [begun]).values()] == [on(3, 3)]
     for end in (d.DraftUsed(ORG), d.DraftExpired(ORG, "cus_1")):
-        assert rows(DRAFTS_VIEW, [begun, saved, end]) == {}
+        assert rows(DRAFTS_VIEW, [begun, end]) == {}
 
 
 def test_an_account_belongs_to_the_organization_it_joined_last() -> None:  # ACC-4

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.billing.drafts import DRAFTS, BeginDraft
 from services.billing.hints import Hints
 from services.billing.operating import RequestRefund
 from services.billing.oversight import ReleaseCharges
@@ -26,6 +27,7 @@ from tests.billing.played_provider import Intent
 from tests.billing.timelines import card, member
 
 ORG, OTHER = "b" * 24, "c" * 24
+DRAFT = "d" * 24
 OPERATOR = Context.new("system:operator", "test")
 
 
@@ -36,6 +38,8 @@ def paid(kept: Kept, org_id: str) -> list[int]:
 def test_what_comes_due_by_a_move_is_done_in_the_order_of_its_due_times_before_the_move_ends(kept: Kept) -> None:
     kept.start(ORG, "declines")
     kept.start(OTHER, at=day(2))
+    begun = BeginDraft(DRAFT, "a" * 24, "cus_9", "seti_9", day(40))
+    kept.streams.handle(DRAFTS, f"draft-{DRAFT}", begun, OPERATOR)
     made = kept.process()
     moves = made.clock.move(day(64), OPERATOR).state.moves
     with pytest.raises(Unavailable, match="not done yet"):
@@ -49,6 +53,7 @@ def test_what_comes_due_by_a_move_is_done_in_the_order_of_its_due_times_before_t
     assert [event.at for event in told if isinstance(event, b.PaymentFailed)] == [day(30), day(33), day(36)]
     assert (kept.state(ORG).reason, paid(kept, OTHER)) == ("payment_failed", [4_900, 4_900])
     assert made.clock.now() == day(64)
+    assert [event.type for event in kept.store.read(f"draft-{DRAFT}")] == ["OrganizationDrafted", "DraftExpired"]
     worker_of(kept.process()).look()  # another process finds nothing to do
     assert len(kept.store.read("billing-clock")) == 2
 
@@ -127,7 +132,7 @@ def test_nobody_waits_for_a_subscription_that_an_error_of_ours_stops(
     kept.real = day(30)
     worker_of(made).look()
     assert (paid(kept, ORG), paid(kept, OTHER)) == ([], [4_900])
-    assert f"organization {ORG}" in caplog.text
+    assert f"subscription-{ORG} waits" in caplog.text
 
 
 def test_charges_that_are_overdue_by_more_than_a_period_wait_for_an_operator_where_money_is_real(

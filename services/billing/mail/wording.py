@@ -19,8 +19,9 @@ from shared.times import day
 
 MOST_LINES = 40
 """Lines of an invoice that stand in a letter; the rest is summed up."""
-PAGE, CARD_PAGE = "billing", "billing/card"
-"""Of the organization: where its subscription is seen, and where its card is replaced."""
+PAGE, CARD_PAGE, CONFIRMATION = "billing", "billing/card", "billing#confirm"
+"""Of the organization: where its subscription is seen, where its card is replaced, and where a payment is confirmed
+with the bank."""
 FOR_ALL: frozenset[Template] = frozenset(
     {"payment_failed", "payment_action_required", "account_locked", "subscription_ended"}
 )
@@ -145,7 +146,7 @@ def _failed(policy: Policy, before: Subscription, event: b.PaymentFailed, templa
         "next": "" if event.retry_at is None else day(event.retry_at),
     }
     if template == "payment_action_required":
-        return Told(template, fields, "Confirm with the bank")
+        return Told(template, fields, "Confirm with the bank", CONFIRMATION)
     return Told(template, fields, "Replace the card", CARD_PAGE)
 
 

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from services.gateway.http import auth, oauth
 from services.gateway.http.billing import CHARGE_S
-from services.gateway.http.billing_words import consent, is_inactive, shown
+from services.gateway.http.billing_words import consent, day, is_inactive, shown
 from services.gateway.http.calls import Call
 from services.gateway.http.errors import NO_ORGANIZATION, STATUS_OF_CODE
 from services.gateway.pages import CardForm, page
@@ -130,7 +130,17 @@ async def _knows(call: Call) -> bool:
 async def _billing(call: Call) -> Response:
     summary = (await _ask(call, "summary"))["summary"]
     said = SAID.get(call.query["said"], "")
-    return page("billing", TITLE, org=_path(call), said=said, **shown(summary))
+    return page("billing", TITLE, org=_path(call), said=said, unreachable=await _unreachable(call), **shown(summary))
+
+
+async def _unreachable(call: Call) -> list[dict[str, str]]:
+    """Members whom mail does not reach, by the name that they log in with."""
+    refused = (await _ask(call, "unreachable"))["unreachable"]
+    if not refused:
+        return []
+    team = (await call.ask("orgs", "list_team", org_id=call.org.org_id))["team"]
+    names = {member["_id"]: member["username"] for member in team}
+    return [{"name": names[one["user_id"]], "since": day(one["since"])} for one in refused if one["user_id"] in names]
 
 
 async def _card(call: Call, refusal: Refused | None = None) -> Response:

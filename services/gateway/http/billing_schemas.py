@@ -71,7 +71,7 @@ class Period(Document):
 
 
 class Amount(Document):
-    kind = string(metadata={"description": "period, unused, remaining or carried"})
+    kind = string(metadata={"description": "period, unused, remaining, carried or credit"})
     cents = whole()
     description = string()
 
@@ -112,6 +112,15 @@ class Summary(Document):
     card = of(Card, **NULL)
     attempts_left = whole()
     sandbox = flag(metadata={"description": "no real money"})
+
+
+class Unreachable(Document):
+    user_id = string(metadata={"description": "of a member, whose mail server refuses what we send"})
+    since = time()
+
+
+class Standing(Summary):
+    unreachable = list_of(of(Unreachable), metadata={"description": "whom mail about it does not reach"})
 
 
 class Preview(Summary):

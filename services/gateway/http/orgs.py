@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.gateway.http.billing import CHARGE_S
 from services.gateway.http.calls import Call
+
+FOUND_S = CHARGE_S + 10.0
+"""How long an organization may take to be created: the service itself waits so long for billing, and goes on then."""
 
 
 async def create_organization(call: Call) -> Any:
@@ -13,6 +17,7 @@ async def create_organization(call: Call) -> Any:
     made = await call.ask(
         "orgs",
         "create_organization",
+        timeout_s=FOUND_S,
         account_id=call.signed_in.token.account_id,
         name=body["name"],
         slug=body["slug"] or None,
@@ -24,7 +29,8 @@ async def create_organization(call: Call) -> Any:
 
 async def begin_draft(call: Call) -> Any:
     """The card comes first (ORG-1)."""
-    return {"ok": True, **await call.ask("billing", "begin_draft", account_id=call.caller.account_id)}
+    account_id = call.caller.account_id
+    return {"ok": True, **await call.ask("billing", "begin_draft", timeout_s=CHARGE_S, account_id=account_id)}
 
 
 async def list_organizations(call: Call) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from services.billing.mail.mail_reactions import MailReactions
-from services.billing.mail.wording import CARD_PAGE, MOST_LINES, PAGE, Told, dollars, told
+from services.billing.mail.wording import CARD_PAGE, CONFIRMATION, MOST_LINES, PAGE, Told, dollars, told
 from services.billing.mails import TOLD
 from services.billing.standing import Event
 from services.billing.subscriptions import Policy
@@ -157,6 +157,7 @@ def test_a_failure_that_does_not_count_says_so() -> None:  # BIL-3a
 def test_a_bank_that_wants_a_confirmation_is_told_with_a_button_for_it() -> None:
     timeline = lived(until="2026-04-02T00:00:00Z", card="needs_authentication")
     what = next(what for _, what in mails(timeline) if what.template == "payment_action_required")
+    assert what.page == CONFIRMATION
     assert (what.button, what.for_all) == ("Confirm with the bank", True)
     assert "confirm the payment of 49.00 USD for invoice 1" in written(what)[1]
 

@@ -160,6 +160,7 @@ class Asked:
     method: str
     context: Context
     arguments: dict[str, Any]
+    timeout_s: float
 
 
 Responder = Callable[[dict[str, Any]], Any]
@@ -173,7 +174,7 @@ class FakeBus:
     asked: list[Asked] = field(default_factory=list)
 
     async def call(self, service: str, method: str, context: Context, timeout_s: float = 10.0, **arguments: Any) -> Any:
-        self.asked.append(Asked(service, method, context, arguments))
+        self.asked.append(Asked(service, method, context, arguments, timeout_s))
         if f"{service}.{method}" not in self.answers:
             raise Misuse(f"nobody answers {service}.{method}")
         answer = self.answers[f"{service}.{method}"]

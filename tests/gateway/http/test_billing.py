@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.http.billing import MAX_HOOK_BYTES
+from services.gateway.http.billing import CHARGE_S, MAX_HOOK_BYTES
 from shared.errors import NotFound, Refused
 
 CARD = "4242424242424242"
@@ -57,8 +57,9 @@ BROWSER = {
 }
 SETUP = {"setup_id": "seti_1", **BROWSER}
 META = {"page": 1, "per_page": 25, "total": 1, "total_pages": 1}
+UNREACHABLE = [{"user_id": "c" * 24, "since": AT}]
 CALLS: list[tuple[str, str, Any, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
-    ("GET", "", None, "summary", {}, {"summary": SUMMARY}, SUMMARY),
+    ("GET", "", None, "summary", {}, {"summary": SUMMARY}, {**SUMMARY, "unreachable": UNREACHABLE}),
     (
         "GET",
         "/invoices?per_page=25",
@@ -103,13 +104,15 @@ CALLS: list[tuple[str, str, Any, str, dict[str, Any], dict[str, Any], dict[str, 
 
 
 @pytest.mark.parametrize(("method", "path", "body", "asks", "with_", "told", "answers"), CALLS)
-def test_each_call_asks_billing_once_and_answers_as_the_contract_says(
+def test_each_call_asks_billing_and_answers_as_the_contract_says(
     api: Any, method: str, path: str, body: Any, asks: str, with_: Any, told: Any, answers: Any
 ) -> None:
+    api.bus.answers["billing.unreachable"] = {"unreachable": UNREACHABLE}
     api.bus.answers[f"billing.{asks}"] = {**told, "position": 7} if method != "GET" else told
     answer = api.request(method, BILLING + path, json=body)
     assert answer.json() == {"ok": True, **answers}
     assert api.bus.last(asks).arguments == {"org_id": "a" * 24, **with_}
+    assert api.bus.last(asks).timeout_s == CHARGE_S
     assert answer.headers.get("X-Flotilla-Position") == (None if method == "GET" else "7")
 
 
@@ -153,9 +156,11 @@ def test_a_draft_comes_first_and_becomes_the_organization(api: Any, world: Any) 
     )
     assert draft.headers["cache-control"] == "no-store"
     assert api.bus.last("begin_draft").arguments == {"account_id": world.LONER}
+    assert api.bus.last("begin_draft").timeout_s == CHARGE_S
     api.bus.answers["orgs.create_organization"] = {"organization": world.ORGANIZATION, "position": 4}
     body = {"name": "Ours", "draft_id": "d" * 24, "setup_id": "seti_1"}
     assert api.post("/v1/orgs", json=body, token=world.LONER_TOKEN).status_code == 201
+    assert api.bus.last("create_organization").timeout_s > CHARGE_S  # which that waits for billing
     asked = api.bus.last("create_organization").arguments
     assert (asked["draft_id"], asked["setup_id"]) == ("d" * 24, "seti_1")
 

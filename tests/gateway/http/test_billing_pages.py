@@ -50,6 +50,7 @@ def pages(api: Any, world: Any) -> Any:
     api.directory.add_token(COOKIE, world.MEMBER, world.OUR_ORG)
     api.bus.answers |= {
         "billing.summary": {"summary": SUMMARY},
+        "billing.unreachable": {"unreachable": []},
         "billing.begin_card_setup": {"card_setup": {"setup_id": "seti_1", **BROWSER}, "position": 5},
         "billing.finish_card_setup": {"summary": SUMMARY, "position": 6},
     }
@@ -76,6 +77,16 @@ def test_nobody_sees_anything_before_they_log_in(pages: Any) -> None:
             assert "script-src" not in policy(answer)
         assert "Log in" in ask(pages, "/card", "POST", cookie, setup_id="seti_1").text
     assert not {"begin_card_setup", "summary", "finish_card_setup"} & {asked.method for asked in pages.bus.asked}
+
+
+def test_the_page_says_whom_mail_does_not_reach_and_since_when(pages: Any) -> None:
+    assert "does not reach" not in ask(pages, "").text
+    told = [{"user_id": "c" * 24, "since": AT}, {"user_id": "d" * 24, "since": LATER}]  # the second has just left
+    team = [{"_id": "c" * 24, "username": "bob<b>@example.com"}]
+    pages.bus.answers |= {"billing.unreachable": {"unreachable": told}, "orgs.list_team": {"team": team, "invites": []}}
+    text = ask(pages, "").text
+    assert "Since 1 March 2026 mail about the subscription does not reach bob&lt;b&gt;@example.com" in text
+    assert text.count("does not reach") == 1
 
 
 def test_who_logs_in_gets_a_cookie_for_these_pages_alone_which_no_script_reads(pages: Any) -> None:

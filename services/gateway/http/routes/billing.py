@@ -45,7 +45,7 @@ PAGES = [
 
 ROUTES = [
     *PAGES,
-    get(BILLING, "billing.read", "How its subscription stands", billing.read_summary, schemas.Summary()),
+    get(BILLING, "billing.read", "How its subscription stands", billing.read_summary, schemas.Standing()),
     get(
         BILLING + "/invoices",
         "billing.read",
