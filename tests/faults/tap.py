@@ -6,8 +6,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pika
@@ -128,7 +128,9 @@ class Tap:
                 channel.basic_ack(copy.tag)
 
 
-def _queues() -> Iterator[EventQueue]:
+@cache
+def _queues() -> tuple[EventQueue, ...]:
     """The queues of all handlers of all services."""
-    for service in CLASSES:
-        yield from declarations.lasting_queues(declarations.read(service, service))
+    return tuple(
+        queue for service in CLASSES for queue in declarations.lasting_queues(declarations.read(service, service))
+    )
