@@ -26,7 +26,7 @@ from shared.events.contracts import Registry
 from shared.events.devices import ImportStarted
 from shared.events.metadata import metadata
 from shared.ids import derived_uuid
-from shared.store.port import EventStore
+from shared.store.port import EventStore, Position
 from shared.streams import Loaded, Streams
 
 READ_BYTES = 65_536
@@ -37,7 +37,8 @@ that was begun before would go on at the wrong line."""
 
 class ImportRun:
     """Carries out imports in the calling thread; ``is_over`` is asked between two chunks whether to leave off.
-    ``of_another``: which devices are of another platform than a product's."""
+    ``of_another``: which devices are of another platform than a product's; ``pace`` is called with the position that a
+    chunk reached, and returns when the next may follow."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class ImportRun:
         of_another: Callable[[int, Collection[str]], Collection[str]],
         is_over: Callable[[], bool] = lambda: False,
         *,
+        pace: Callable[[Position], None] = lambda _: None,
         chunk_lines: int = CHUNK_LINES,
         window_lines: int = WINDOW_LINES,
     ) -> None:
@@ -54,6 +56,7 @@ class ImportRun:
         self._blobs = blobs
         self._of_another = of_another
         self._is_over = is_over
+        self._pace = pace
         self._chunk_lines = chunk_lines
         self._window_lines = window_lines
 
@@ -90,6 +93,8 @@ class ImportRun:
                 progress.record(Advance(first + ahead, state.offset_bytes, outcome, ahead))
             if progress.state.cancelled or progress.state.lines_done != first + ahead:
                 return
+            if progress.position is not None:
+                self._pace(progress.position)
 
     def _window(self, started: ImportStarted, state: Import) -> list[Line]:
         """The lines behind the offset that are taken in one order, those that are dealt with among them."""
@@ -126,6 +131,7 @@ class _Progress:
         self._stream = first.stream
         self._expected = loaded.expected
         self.state = loaded.state
+        self.position: Position | None = None
         self.context = Context(
             command_id=derived_uuid(first.stream),
             actor=meta.actor,
@@ -141,11 +147,12 @@ class _Progress:
             context = self.context.step(f"at-{self.state.lines_done}-{type(command).__name__}")
             new = [self._streams.contracts.encode(event, index, context) for index, event in enumerate(events)]
             try:
-                self._expected = self._streams.store.append(self._stream, self._expected, new).version
+                appended = self._streams.store.append(self._stream, self._expected, new)
             except Conflict:
                 loaded = self._streams.load(IMPORT, self._stream)
                 self._expected, self.state = loaded.expected, loaded.state
                 continue
+            self._expected, self.position = appended.version, appended.position
             for event in events:
                 self.state = IMPORT.evolve(self.state, event)
             return
