@@ -51,7 +51,7 @@ check: $(VENV)/dev.stamp  ## format, lint, types, import rules, generated docume
 	@echo "==> import rules"; $(BIN)/python -m tests.import_rules
 	@echo "==> generated documents"; $(BIN)/python -m deploy.generated --check
 
-test: $(VENV)/dev.stamp  ## everything set up and tested (about 14 minutes)
+test: $(VENV)/dev.stamp  ## everything set up and tested (about 12 minutes)
 	@echo "==> the servers that tests start privately, and the official clients"
 	@$(BIN)/python -m deploy.servers
 	@$(BIN)/python -m tests.clients.installed
