@@ -149,6 +149,7 @@ def test_it_goes_on_where_it_was(make: Make, log: Log, database: Flaky) -> None:
     second = make(on_applied=lambda view, keys: told.extend(keys))
     second.start()
     assert second.wait_for(log.store.head(), 20)
+    second.stop()  # it tells after it lets go whoever waits
     assert told == [(1000, device(2))]
 
 
