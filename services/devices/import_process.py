@@ -18,6 +18,7 @@ from typing import IO
 
 import msgspec
 
+from services.devices.fleet import FLEET
 from services.devices.import_pace import Pace
 from services.devices.import_run import ImportRun
 from services.devices.platforms import Platforms
@@ -30,7 +31,6 @@ from shared.store.open import open_store
 NICER = 5
 """By so much it gives way to the processes that serve."""
 POLL_S = 0.1
-FLEET_CHECKPOINT = "view/fleet"
 FAILED = 3
 """Its exit code for an error that was to be expected, which is told on its standard error."""
 MAX_ERROR = 500
@@ -83,7 +83,8 @@ def main() -> None:
     try:
         with closing(open_store(order.store)) as store, closing(Database(order.views, "devices")) as database:
             of_another = Platforms(database).of_another
-            pace = Pace(lambda: database.checkpoints().load(FLEET_CHECKPOINT))
+            checkpoints, fleet = database.checkpoints(), database.tables(FLEET).checkpoint
+            pace = Pace(lambda: checkpoints.load(fleet))
             run = ImportRun(store, CONTRACTS, open_blobs(order.blobs), of_another, over.is_set, pace=pace)
             run.carry_out(order.import_id)
     except FlotillaError as error:

@@ -24,49 +24,49 @@ _SIGNED = re.compile(r"(?=.*\bt=[0-9]+)(?=.*\bv1=[0-9a-f]+)")
 
 async def read_summary(call: Call) -> Any:
     """With the members whom mail about it does not reach."""
-    return {**_summary(await _ask(call, "summary")), **await _ask(call, "unreachable")}
+    return {**_summary(await ask(call, "summary")), **await ask(call, "unreachable")}
 
 
 async def list_invoices(call: Call) -> Any:
-    return {"ok": True, **await _ask(call, "invoices", **call.query)}
+    return {"ok": True, **await ask(call, "invoices", **call.query)}
 
 
 async def read_invoice(call: Call) -> Any:
     number = call.params["number"]
     if not _NUMBER.fullmatch(number):
         raise NotFound(NO_INVOICE)
-    return {"ok": True, **await _ask(call, "invoice", number=int(number))}
+    return {"ok": True, **await ask(call, "invoice", number=int(number))}
 
 
 async def preview(call: Call) -> Any:
-    return _summary(await _ask(call, "preview", **call.body))
+    return _summary(await ask(call, "preview", **call.body))
 
 
 async def switch_plan(call: Call) -> Any:
-    return _summary(await _ask(call, "switch_plan", **call.body))
+    return _summary(await ask(call, "switch_plan", **call.body))
 
 
 async def cancel(call: Call) -> Any:
-    answer = await _ask(call, "cancel")
+    answer = await ask(call, "cancel")
     return {**_summary(answer), "ends_at": answer["ends_at"]}
 
 
 async def begin_card_setup(call: Call) -> Any:
-    return {"ok": True, **await _ask(call, "begin_card_setup")}
+    return {"ok": True, **await ask(call, "begin_card_setup")}
 
 
 async def finish_card_setup(call: Call) -> Any:
-    return _summary(await _ask(call, "finish_card_setup", **call.body))
+    return _summary(await ask(call, "finish_card_setup", **call.body))
 
 
 async def reactivate(call: Call) -> Any:
     """202 while the provider has not said whether it is paid."""
-    answer = await _ask(call, "reactivate", **call.body)
+    answer = await ask(call, "reactivate", **call.body)
     return json_answer(_summary(answer), 200 if answer["known"] else 202)
 
 
 async def begin_authentication(call: Call) -> Any:
-    return {"ok": True, **await _ask(call, "begin_authentication")}
+    return {"ok": True, **await ask(call, "begin_authentication")}
 
 
 async def take_hook(call: Call) -> Any:
@@ -79,7 +79,8 @@ async def take_hook(call: Call) -> Any:
     return {"ok": True}
 
 
-async def _ask(call: Call, method: str, **arguments: Any) -> dict[str, Any]:
+async def ask(call: Call, method: str, **arguments: Any) -> dict[str, Any]:
+    """An answer of billing about the organization of the call; it may wait for the payment provider."""
     return await call.ask("billing", method, timeout_s=CHARGE_S, org_id=call.org.org_id, **arguments)
 
 

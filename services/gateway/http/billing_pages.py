@@ -13,8 +13,7 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
-from services.gateway.http import auth, oauth
-from services.gateway.http.billing import CHARGE_S
+from services.gateway.http import auth, billing, oauth
 from services.gateway.http.billing_words import consent, day, is_inactive, shown
 from services.gateway.http.calls import Call
 from services.gateway.http.errors import NO_ORGANIZATION, STATUS_OF_CODE
@@ -186,7 +185,7 @@ async def _confirm(call: Call) -> Response:
 
 
 async def _ask(call: Call, method: str, **arguments: Any) -> dict[str, Any]:
-    answer = await call.ask("billing", method, timeout_s=CHARGE_S, org_id=call.org.org_id, **arguments)
+    answer = await billing.ask(call, method, **arguments)
     call.after = call.position or call.after
     call.reconsider()
     return answer
